@@ -69,6 +69,12 @@ def controller(site, tmp_path_factory):
 
 
 @pytest.fixture
+def machines_state(site):
+    """Ask for the digest of both machines, runtime included."""
+    return lambda: fixed_state(site, runtime=True)
+
+
+@pytest.fixture
 def untouched(site):
     """The test must leave identities, services, fences, settings and media folders of both machines as they were.
 

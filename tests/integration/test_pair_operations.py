@@ -85,13 +85,11 @@ def test_second_provision_sync_and_backfill_change_nothing(controller, site):
     assert changed(controller.play("backfill")) == 0
 
 
-def test_check_mode_of_everything_changes_nothing(controller, site):
-    from conftest import fixed_state
-
-    before = fixed_state(site, runtime=True)
+def test_check_mode_of_everything_changes_nothing(controller, machines_state):
+    before = machines_state()
     for playbook in ("provision", "sync", "backfill", "switchover", "status"):
         controller.play(playbook, "--check", "--diff")
-    assert fixed_state(site, runtime=True) == before
+    assert machines_state() == before
 
 
 def test_failover_is_refused_while_the_old_node_answers(controller, session):
