@@ -36,10 +36,9 @@ class Run:
     ok: int
     changed: int
     lines: list[str]
-    task_started_ms: dict[str, int]
 
 
-def run(screen: Screen, site_file: pathlib.Path, playbook: str, *arguments: str, expect_failure: bool = False) -> Run:
+def run(screen: Screen, site_file: pathlib.Path, playbook: str, *arguments: str) -> Run:
     """``ansible-playbook playbooks/NAME.yml`` against the site; raises PlaybookFailed with the last lines when it fails."""
     words = ["ansible-playbook", f"playbooks/{playbook}.yml", *arguments]
     screen.command(" ".join(words))
@@ -51,32 +50,28 @@ def run(screen: Screen, site_file: pathlib.Path, playbook: str, *arguments: str,
     started = time.time()
     process = subprocess.Popen([program, "-i", str(PROJECT / "inventories" / "lab"), *words[1:]], cwd=PROJECT, env=environment, text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    lines, tasks = _follow(screen, process, started)
-    run_ = _result(lines, tasks, started, process.wait())
-    if (run_.status != 0) != expect_failure:
+    lines = _follow(screen, process, started)
+    run_ = _result(lines, started, process.wait())
+    if run_.status != 0:
         raise PlaybookFailed(f"{words[1]} ended with status {run_.status}:\n" + "\n".join(lines[-40:]))
     screen.say(f"ok={run_.ok} changed={run_.changed}  in {run_.seconds:.1f} s")
     return run_
 
 
-def _follow(screen: Screen, process: subprocess.Popen, started: float) -> tuple[list[str], dict[str, int]]:
+def _follow(screen: Screen, process: subprocess.Popen, started: float) -> list[str]:
     lines: list[str] = []
-    tasks: dict[str, int] = {}
     told = Telling()
     assert process.stdout is not None
     for raw in process.stdout:
         line = raw.rstrip("\n")
         lines.append(line)
-        match = TASK.match(line)
-        if match:
-            tasks[match["name"]] = int(time.time() * 1000)
         shown = told.line(line)
         if shown is not None:
             screen.output(shown)
         if time.time() - started > LIMIT_SECONDS:
             process.kill()
             raise PlaybookFailed(f"the playbook did not end within {LIMIT_SECONDS} s:\n" + "\n".join(lines[-40:]))
-    return lines, tasks
+    return lines
 
 
 class Telling:
@@ -108,10 +103,10 @@ class Telling:
         return None
 
 
-def _result(lines: list[str], tasks: dict[str, int], started: float, status: int) -> Run:
+def _result(lines: list[str], started: float, status: int) -> Run:
     ok = changed = 0
     for line in lines:
         match = RECAP.match(line)
         if match:
             ok, changed = ok + int(match["ok"]), changed + int(match["changed"])
-    return Run(int(started * 1000), time.time() - started, status, ok, changed, lines, tasks)
+    return Run(int(started * 1000), time.time() - started, status, ok, changed, lines)
