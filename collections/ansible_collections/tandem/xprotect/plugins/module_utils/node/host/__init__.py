@@ -12,16 +12,23 @@ from ..errors import NodeError
 from .base import Host
 
 
-def load() -> Host:
-    """On Windows always the real machine; elsewhere the class named in ``TANDEM_NODE_HOST`` (``module:Class``)."""
+def load(verb: str = "") -> Host:
+    """On Windows always the real machine; elsewhere the class named in ``TANDEM_NODE_HOST`` (``module:Class``).
+
+    A witness also runs on Linux: where its folder is named (TANDEM_HOME), and for its own verbs in any case.
+    """
     if sys.platform == "win32":
         from .windows import WindowsHost
         return WindowsHost()
     named = os.environ.get("TANDEM_NODE_HOST", "")
+    if not named and sys.platform == "linux" and (os.environ.get("TANDEM_HOME") or verb.partition(".")[0] == "witness"):
+        from .posix import PosixHost
+        return PosixHost()
     module_name, _colon, class_name = named.partition(":")
     if not module_name or not class_name:
         raise NodeError("no_host", f"The node runtime cannot work on {sys.platform}: it is made for Windows.",
-                        "Run it on a recorder. A simulated machine names its host class in TANDEM_NODE_HOST (module:Class).")
+                        "Run it on a recorder; on Linux it is good for a witness only. A simulated machine names its host class in"
+                        " TANDEM_NODE_HOST (module:Class).")
     import importlib
     try:
         host = getattr(importlib.import_module(module_name), class_name)()

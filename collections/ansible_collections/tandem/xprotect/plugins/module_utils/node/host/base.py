@@ -16,6 +16,7 @@ import abc
 import dataclasses
 import pathlib
 import socket
+import time
 import typing as t
 
 
@@ -63,7 +64,66 @@ class Permit(t.Protocol):
         ...
 
 
+class Process(t.Protocol):
+    """One certain process of this machine: a number that is used again later never means another one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def alive(self) -> bool: ...
+
+    def kill(self) -> None:
+        """End it at once. It gets no chance to tidy up. No error when it has ended."""
+
+
+class Child(t.Protocol):
+    """A process of this runtime that was started by this one. The operating system ends it together with its parent."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def send(self, data: bytes) -> None:
+        """Write to its standard input. Raises OSError when it has ended or takes nothing; never waits for it."""
+
+    def receive(self, timeout: float) -> bytes | None:
+        """Some of its standard output, None when there was nothing in `timeout` seconds, ``b""`` when it has closed it."""
+
+    def alive(self) -> bool: ...
+
+    def end(self) -> None:
+        """Kill it if it lives, and give back what it took. Repeatable."""
+
+
 class Host(abc.ABC):
+    # -- clocks ----------------------------------------------------------------------------------------------------
+    def monotonic(self) -> float:
+        """Seconds that only grow, also while the machine sleeps; the same for all processes of one machine. Leases live by it."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970 in UTC. It may be set back or forth at any time."""
+        return time.time()
+
+    def vm_generation(self) -> str:
+        """Changes when this virtual machine was reverted to an earlier state, restored or cloned; "" where nobody tells. Cheap."""
+        return ""
+
+    # -- processes -------------------------------------------------------------------------------------------------
+    def start_runtime(self, arguments: list[str]) -> Child:
+        """Start this same runtime program as a child, with pipes as its standard input and output."""
+        raise HostError("this machine starts no child processes of the runtime")
+
+    def process(self, pid: int) -> Process:
+        """A handle of the process that has this number now. Raises `HostError` when there is none."""
+        raise HostError("this machine gives no handles of processes")
+
+    def run_program(self, command: list[str], timeout: float) -> tuple[int, str]:
+        """Run a program (its full path and its arguments) to its end: exit code and the end of its output.
+
+        Raises `HostError` when it is missing, cannot be started, or did not end in time and was ended.
+        """
+        raise HostError("this machine runs no programs")
+
     # -- the machine ---------------------------------------------------------------------------------------------
     @abc.abstractmethod
     def machine_name(self) -> str: ...

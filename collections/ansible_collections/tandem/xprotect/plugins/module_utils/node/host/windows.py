@@ -14,13 +14,35 @@ import socket
 import typing as t
 
 from . import paths
-from .base import Drive, FenceRules, Host, HostError, ServiceStatus
+from .base import Child, Drive, FenceRules, Host, HostError, Process, ServiceStatus
 
 _CURRENT_VERSION = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"
 _TIME_ZONE = "SYSTEM\\CurrentControlSet\\Control\\TimeZoneInformation"
 
 
 class WindowsHost(Host):
+    # -- clocks --------------------------------------------------------------------------------------------------------
+    def monotonic(self) -> float:
+        from . import windows_clock
+        return windows_clock.monotonic()
+
+    def vm_generation(self) -> str:
+        from . import windows_clock
+        return windows_clock.vm_generation()
+
+    # -- processes -----------------------------------------------------------------------------------------------------
+    def start_runtime(self, arguments: list[str]) -> Child:
+        from . import windows_processes
+        return windows_processes.start_runtime(arguments)
+
+    def process(self, pid: int) -> Process:
+        from . import windows_processes
+        return windows_processes.WindowsProcess(pid)
+
+    def run_program(self, command: list[str], timeout: float) -> tuple[int, str]:
+        from . import programs, windows_processes
+        return programs.run(command, timeout, creationflags=windows_processes.CREATE_NO_WINDOW)
+
     # -- the machine ---------------------------------------------------------------------------------------------------
     def machine_name(self) -> str:
         return os.environ.get("COMPUTERNAME") or socket.gethostname()

@@ -12,8 +12,8 @@ import sys
 
 import pytest
 from ansible_collections.tandem.xprotect.plugins.module_utils.node.host import (
-    paths, windows, windows_addresses, windows_api, windows_dispatch, windows_fence, windows_files, windows_filters,
-    windows_services)
+    paths, windows, windows_addresses, windows_api, windows_clock, windows_dispatch, windows_fence, windows_files, windows_filters,
+    windows_processes, windows_services)
 from ansible_collections.tandem.xprotect.plugins.module_utils.node.host.base import FenceRules, Host, HostError
 
 pytestmark = pytest.mark.skipif(sys.maxsize < 2 ** 32, reason="the layouts are those of 64 bit")
@@ -29,6 +29,14 @@ LAYOUTS = [
     (windows_services.SERVICE_DELAYED_AUTO_START_INFO, 4, {}),
     (windows_services.SERVICE_FAILURE_ACTIONS_FLAG, 4, {}),
     (windows_dispatch.SERVICE_TABLE_ENTRYW, 16, {"lpServiceName": 0, "lpServiceProc": 8}),
+    # winnt.h
+    (windows_processes.JOBOBJECT_BASIC_LIMIT_INFORMATION, 64, {
+        "PerJobUserTimeLimit": 8, "LimitFlags": 16, "MinimumWorkingSetSize": 24, "ActiveProcessLimit": 40, "Affinity": 48,
+        "PriorityClass": 56, "SchedulingClass": 60}),
+    (windows_processes.IO_COUNTERS, 48, {"OtherTransferCount": 40}),
+    (windows_processes.JOBOBJECT_EXTENDED_LIMIT_INFORMATION, 144, {"IoInfo": 64, "ProcessMemoryLimit": 112, "PeakJobMemoryUsed": 136}),
+    # vmgenerationcounter.h
+    (windows_clock.VM_GENCOUNTER, 16, {"GenerationCountHigh": 8}),
     # ws2ipdef.h, netioapi.h
     (windows_addresses.SOCKADDR_IN, 16, {"sin_port": 2, "sin_addr": 4}),
     (windows_addresses.SOCKADDR_IN6, 28, {"sin6_flowinfo": 4, "sin6_addr": 8, "sin6_scope_id": 24}),
@@ -122,6 +130,132 @@ def test_filter_structure_holds_what_the_data_says():
     value = structure.filterCondition[0].conditionValue.v6AddrMask.contents
     assert (bytes(value.addr), value.prefixLength) == (socket.inet_pton(socket.AF_INET6, "fd00::2"), 128)
     assert keep and keep_ports and keep_remote
+
+
+class Calls:
+    """Stands for the system's libraries: answers by function name, and what was called with what."""
+
+    def __init__(self, monkeypatch, module, **answers):
+        self.answers = answers
+        self.made = []
+        monkeypatch.setattr(module, "function", self.function)
+        monkeypatch.setattr(windows_api, "last_error", lambda: self.answers.get("error", 0))
+        if hasattr(module, "last_error"):
+            monkeypatch.setattr(module, "last_error", windows_api.last_error)
+
+    def function(self, _library, name, _result, *_arguments):
+        def call(*given):
+            self.made.append((name, given))
+            answer = self.answers[name]
+            return answer(*given) if callable(answer) else answer
+        return call
+
+    def names(self):
+        return [name for name, _given in self.made]
+
+
+def test_clock_is_the_tick_count(monkeypatch):
+    Calls(monkeypatch, windows_clock, GetTickCount64=86_400_123)
+    assert windows.WindowsHost().monotonic() == 86_400.123
+
+
+def test_generation_is_read_from_the_device_and_the_handle_closed(monkeypatch):
+    def ask(_device, code, _input, input_size, output, size, *_rest):
+        assert (code, input_size, size) == (0x32C004, 0, 16)  # without input it answers at once
+        output._obj.GenerationCount, output._obj.GenerationCountHigh = 0x0123456789ABCDEF, 0xFE
+        return 1
+
+    calls = Calls(monkeypatch, windows_clock, CreateFileW=77, DeviceIoControl=ask, CloseHandle=1)
+    assert windows.WindowsHost().vm_generation() == "00000000000000fe0123456789abcdef"
+    assert calls.made[0][1][:2] == ("\\\\.\\VmGenerationCounter", 0xC0000000) and calls.made[-1] == ("CloseHandle", (77,))
+
+
+@pytest.mark.parametrize(("device", "error", "generation"), [
+    (windows_clock.INVALID_HANDLE, 2, ""), (windows_clock.INVALID_HANDLE, 5, None), (77, 50, ""), (77, 31, None)])
+def test_no_generation_is_no_error_and_a_refusal_is_one(monkeypatch, device, error, generation):
+    calls = Calls(monkeypatch, windows_clock, CreateFileW=device, DeviceIoControl=0, CloseHandle=1, error=error)
+    if generation is None:
+        with pytest.raises(HostError) as caught:
+            windows_clock.vm_generation()
+        assert caught.value.code == error
+    else:
+        assert windows_clock.vm_generation() == generation
+    assert ("CloseHandle" in calls.names()) == (device == 77)
+
+
+def test_process_handle(monkeypatch):
+    calls = Calls(monkeypatch, windows_processes, OpenProcess=99, WaitForSingleObject=258, TerminateProcess=1, CloseHandle=1)
+    process = windows.WindowsHost().process(4711)
+    assert calls.made == [("OpenProcess", (0x100001, False, 4711))]
+    assert process.alive()
+    process.kill()
+    calls.answers.update(WaitForSingleObject=0, TerminateProcess=0, error=5)
+    assert not process.alive()
+    process.kill()  # it has ended: no error
+    calls.answers.update(WaitForSingleObject=258)
+    with pytest.raises(HostError):
+        process.kill()
+    del process
+    assert calls.made[-1] == ("CloseHandle", (99,))
+    calls.answers.update(OpenProcess=None, error=87)
+    with pytest.raises(HostError):
+        windows_processes.WindowsProcess(4712)
+
+
+def test_child_is_in_a_job_that_ends_it(monkeypatch):
+    class Child:
+        ended = False
+
+        def __init__(self, command, release, **options):
+            self.command, self.release, self.options = command, release, options
+            self.process = type("Popen", (), {"_handle": 55})
+
+        def end(self):
+            self.ended = True
+            self.release()
+
+    def put(_job, kind, information, size):
+        assert (kind, size, information._obj.BasicLimitInformation.LimitFlags) == (9, 144, 0x2000)
+        return 1
+
+    calls = Calls(monkeypatch, windows_processes, CreateJobObjectW=44, SetInformationJobObject=put, AssignProcessToJobObject=1,
+                  CloseHandle=1)
+    monkeypatch.setattr(windows_processes, "PipeChild", Child)
+    with pytest.raises(HostError, match="runtime archive"):
+        windows_processes.start_runtime(["fuse"])
+    monkeypatch.setattr(windows_processes, "_archive", lambda: "C:\\x\\node.pyz")
+    child = windows.WindowsHost().start_runtime(["fuse"])
+    assert child.command == [sys.executable, "-I", "-B", "-X", "utf8", "C:\\x\\node.pyz", "fuse"]
+    assert child.options["creationflags"] == 0x08000080 and calls.made[-1] == ("AssignProcessToJobObject", (44, 55))
+    child.end()
+    assert calls.made[-1] == ("CloseHandle", (44,))
+    calls.answers.update(AssignProcessToJobObject=0, error=5)
+    with pytest.raises(HostError):
+        windows_processes.start_runtime(["fuse"])
+    assert calls.made[-1] == ("CloseHandle", (44,)), "the child was ended"
+
+
+@pytest.mark.parametrize("name", ["Tandem Guard", "Tandem Witness"])
+def test_one_process_is_one_service_of_any_name(monkeypatch, name):
+    states, registered = [], []
+
+    def register(service, _handler, _context):
+        registered.append(service)
+        return 12
+
+    Calls(monkeypatch, windows_dispatch, RegisterServiceCtrlHandlerExW=register,
+          SetServiceStatus=lambda _handle, status: states.append((status._obj.dwCurrentState, status._obj.dwServiceSpecificExitCode)))
+
+    def body(wait):
+        assert not wait(0)
+        assert dispatcher._control(1, 0, None, None) == 0 and wait(0)
+
+    dispatcher = windows_dispatch.Dispatcher(name, body)
+    dispatcher._service_main(0, None)
+    assert registered == [name] and [state for state, _code in states] == [4, 3, 1] and dispatcher.failed is None
+    failing = windows_dispatch.Dispatcher(name, lambda wait: 1 // 0)
+    failing._service_main(0, None)
+    assert states[-1] == (1, 1) and isinstance(failing.failed, ZeroDivisionError)
 
 
 def test_windows_host_is_complete_and_importable_here():
