@@ -51,6 +51,15 @@ class RecorderState:
         return self.attach_state.lower() == "attached" and self.connection_state.lower() == "connected"
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What came of one question. `alive`: it answered something, be it a refusal. `refused`: its port is closed."""
+
+    state: RecorderState | None = None
+    alive: bool = False
+    refused: bool = False
+
+
 # -- configuration -----------------------------------------------------------------------------------------------------
 
 def read_config(host: Host) -> dict[str, str | None]:
@@ -111,19 +120,24 @@ class StatusProbe:
 
     def ask(self, timeout: float = 2.0) -> RecorderState | None:
         """The recorder's state, None when it does not say (not running, starting, or it wants a token)."""
+        return self.question(timeout).state
+
+    def question(self, timeout: float = 2.0) -> Answer:
+        """The same, and whether it answers at all: one that hangs takes the connection and says nothing."""
         deadline = time.monotonic() + timeout
         try:
             sock = self._host.connect(self._address, self._port, timeout)
-        except (OSError, HostError):
-            return None
+        except (OSError, HostError) as error:
+            return Answer(refused=isinstance(error, ConnectionRefusedError))
         try:
             sock.settimeout(timeout)
             if self._encrypted:
                 sock = _wrap(sock)
             sock.sendall(_request(self._address, self._port))
-            return parse_status(_receive(sock, deadline))
+            answer = _receive(sock, deadline)
+            return Answer(parse_status(answer), bool(answer))
         except OSError:
-            return None
+            return Answer()
         finally:
             sock.close()
 
@@ -152,7 +166,10 @@ def _receive(sock, deadline: float) -> bytes:
         if left <= 0:
             break
         sock.settimeout(left)
-        chunk = sock.recv(8192)
+        try:
+            chunk = sock.recv(8192)
+        except TimeoutError:
+            break
         if not chunk:
             break
         data += chunk

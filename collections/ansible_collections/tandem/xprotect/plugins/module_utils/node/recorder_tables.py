@@ -55,6 +55,14 @@ class TableWatch:
         return len(self._known)
 
     @property
+    def known_devices(self) -> frozenset[str]:
+        return frozenset(self._known)
+
+    def changes(self) -> dict[str, float]:
+        """When the files of each device were last seen to change, by the recorder's process of now."""
+        return dict(self._changed)
+
+    @property
     def last_change(self) -> float | None:
         return max(self._changed.values(), default=None)
 

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``selftest``: does everything that the runtime needs of this machine work here? Made for the first hour on a real recorder.
 
-Reads everything, writes only below Tandem's own folder, and touches the network only on the machine itself. Two items
-are off unless asked for, because they change the machine for some seconds: ``{"address": {"address", "prefix",
-"interface"}}`` holds a free address and lets it run out; ``{"permit": true}`` opens the fence of a headless node and
-closes it again.
+Reads everything, writes only below Tandem's own folders (a probe file in the staging folder of each media drive), and touches the
+network only on the machine itself, except for one question to the Management Server about its time. Two items are off unless
+asked for, because they change the machine for some seconds: ``{"address": {"address", "prefix", "interface"}}`` holds a free
+address and lets it run out; ``{"permit": true}`` opens the fence of a headless node and closes it again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import typing as t
 
 from .. import settings as node_settings
 from ..errors import NodeError
+from ..guard import clocks, drives, registration
 from ..host.base import Host, HostError
 from ..recorder_local import INSTALLATION_KEY, StatusProbe, media_folders, read_config
 from ..store import ROOT, append_line, make_folder, read_bytes, write_bytes
@@ -41,6 +42,8 @@ def selftest(host: Host, request: dict, progress: t.Callable) -> dict:
         ("fence", lambda: "installed" if host.fence_rules() else "not installed"), ("permit", host.permit_open),
         ("files", lambda: _files(host)), ("loopback", lambda: _loopback(host, settings)),
         ("recorder_config", lambda: read_config(host)["id"]), ("media_folders", lambda: media_folders(host)),
+        ("media_drives", lambda: _media_drives(host)), ("clocks", lambda: _clocks(host)),
+        ("management_time", lambda: _management_time(host, settings)), ("registration", lambda: _registration(host, settings)),
         ("recorder_status", lambda: _recorder_status(host, settings, name)),
         ("address_lifetime", lambda: _address(host, request.get("address"))),
         ("permit_cycle", lambda: _permit(host, settings, request.get("permit") is True)),
@@ -121,6 +124,50 @@ def _recorder_status(host: Host, settings: node_settings.NodeSettings | None, na
     if state is None:
         raise HostError("the running recorder does not tell its state without a token (assumption recorder_status_without_token)")
     return f"{state.attach_state}, {state.connection_state}"
+
+
+def _media_drives(host: Host) -> list[str]:
+    """Every drive that holds media takes writes from this account."""
+    letters = sorted({folder[:2].upper() for folder in media_folders(host) if folder[1:3] == ":\\"})
+    if not letters:
+        raise Skip("no media folder is on a drive of this machine")
+    refused = [letter for letter in letters if not drives.writable(host, letter)]
+    if refused:
+        raise HostError(f"{', '.join(refused)} takes no writes")
+    return letters
+
+
+def _clocks(host: Host) -> str:
+    """The clock that leases live by runs; and the identity that changes when a virtual machine is turned back."""
+    before, real = host.monotonic(), time.monotonic()
+    time.sleep(0.2)
+    passed, really = host.monotonic() - before, time.monotonic() - real
+    if not 0.5 * really <= passed <= 2 * really:
+        raise HostError(f"the lease's clock went on by {passed:.3f} s in {really:.3f} s")
+    generation = host.vm_generation()
+    return f"runs; virtual machine generation {generation or 'not known'}"
+
+
+def _management_time(host: Host, settings: node_settings.NodeSettings | None) -> str:
+    if settings is None:
+        raise Skip("this machine belongs to no pair yet")
+    for address in settings.management_addresses:
+        for port in settings.management_ports:
+            answer = clocks.ask_date(host, address, port, 1.0)
+            measured = answer and clocks.measure(*answer, 0.5)
+            if measured:
+                return f"this machine's clock is {measured[0]:+.1f} s against {address}:{port} (exact to {measured[1]:.1f} s)"
+    raise Skip("the Management Server does not tell its time (a headless node is fenced off from it)")
+
+
+def _registration(host: Host, settings: node_settings.NodeSettings | None) -> str:
+    wanted = registration.Registration.parse(getattr(settings, "registration", registration.ONCE), getattr(settings, "register", None))
+    if not wanted.wanted:
+        raise Skip("this pair's nodes are registered once")
+    verdict = registration.can_register(host, wanted)
+    if not verdict.ok:
+        raise HostError(verdict.message)
+    return f"{wanted.file} is there"
 
 
 def _address(host: Host, wanted: object) -> str:
