@@ -11,11 +11,13 @@ import typing as t
 
 from .errors import NodeError
 from .host.base import FenceRules, Host
-from .store import NODE_FILE, OWN_CERTIFICATE, OWN_KEY, PARTNER_CERTIFICATE, read_bytes, read_json
+from .store import NODE_FILE, OWN_CERTIFICATE, OWN_KEY, PARTNER_CERTIFICATE, WITNESS_CERTIFICATE, read_bytes, read_json
 
 DEFAULT_SERVICES = {"recorder": "Milestone XProtect Recording Server"}
 DEFAULT_MANAGEMENT_PORTS = (9000, 80)
 GUARD_SERVICE = "Tandem Guard"
+WITNESS = "witness"  # its id as a voter; no node may have this name
+PLAYBOOK, AUTOMATIC = "playbook", "automatic"
 
 _NAME = re.compile(r"[\w][\w .()-]{0,62}\Z")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
@@ -26,6 +28,21 @@ _NEXT = "Correct the pair's definition in the inventory and run the role that co
 class Partner:
     name: str
     address: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Witness:
+    name: str
+    address: str
+    port: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FenceAgent:
+    """A program on this node that switches the partner's machine off; exit code 0 means that it is off."""
+
+    command: tuple[str, ...]
+    timeout: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +62,21 @@ class NodeSettings:
     tandem_port: int
     service_address: ServiceAddress
     management_addresses: tuple[str, ...]
-    permit_ttl: float
+    lease_ttl: float
     services: dict[str, str]
     management_ports: tuple[int, ...] = DEFAULT_MANAGEMENT_PORTS
+    lease_drift: float = 0.01
+    witness: Witness | None = None
+    promotion: str = PLAYBOOK
+    registration: str = "once"
+    register: dict | None = None  # parsed by guard/registration.py
+    health: dict | None = None  # parsed by guard/health_terms.py
+    fence_agent: FenceAgent | None = None
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """The ids of the voters that this definition wants."""
+        return tuple(sorted([self.node, self.partner.name] + ([WITNESS] if self.witness else [])))
 
     @property
     def recorder_service(self) -> str:
@@ -84,10 +113,16 @@ def parse(document: t.Any) -> NodeSettings:
         service_address=ServiceAddress(service.address("address"), service.number("prefix", 1, 128),
                                        service.text("interface", None, optional=True)),
         management_addresses=reader.addresses("management_addresses"),
-        permit_ttl=float(reader.number("permit_ttl", 1, 60, default=8.0)),
+        lease_ttl=float(reader.number("lease_ttl", 4, 60, default=8.0)),
         services=services,
-        management_ports=reader.ports("management_ports", DEFAULT_MANAGEMENT_PORTS))
+        management_ports=reader.ports("management_ports", DEFAULT_MANAGEMENT_PORTS),
+        lease_drift=float(reader.number("lease_drift", 0, 0.05, default=0.01)),
+        witness=_witness(reader), promotion=reader.choice("promotion", (PLAYBOOK, AUTOMATIC)),
+        registration=reader.choice("registration", ("once", "each_time")),
+        register=reader.document("register"), health=reader.document("health"), fence_agent=_fence_agent(reader))
     problems = reader.problems
+    if WITNESS in (settings.node, settings.partner.name):
+        problems.append(f"no node may be named {WITNESS}")
     if settings.node and settings.node == settings.partner.name:
         problems.append("node and partner.name are the same")
     known = [settings.address, settings.partner.address, settings.service_address.address]
@@ -97,6 +132,20 @@ def parse(document: t.Any) -> NodeSettings:
         raise NodeError("node_config_invalid", f"{NODE_FILE} is not usable: {'; '.join(problems)}.", _NEXT,
                         {"problems": problems})
     return settings
+
+
+def _witness(reader: _Reader) -> Witness | None:
+    if reader.absent("witness"):
+        return None
+    section = reader.section("witness")
+    return Witness(section.text("name", _NAME), section.address("address"), section.number("port", 1, 65535))
+
+
+def _fence_agent(reader: _Reader) -> FenceAgent | None:
+    if reader.absent("fence_agent"):
+        return None
+    section = reader.section("fence_agent")
+    return FenceAgent(section.command("command"), float(section.number("timeout", 1, 300, default=30.0)))
 
 
 class _Reader:
@@ -136,6 +185,31 @@ class _Reader:
             self._wrong(name, f"a number from {low} to {high}", value)
             return low
         return value
+
+    def absent(self, name: str) -> bool:
+        return self._document.get(name) is None
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of `choices`; the first is the default."""
+        value = self._document.get(name, choices[0])
+        if value not in choices:
+            self._wrong(name, " or ".join(choices), value)
+            return choices[0]
+        return value
+
+    def document(self, name: str) -> dict | None:
+        value = self._document.get(name)
+        if value is not None and not isinstance(value, dict):
+            self._wrong(name, "an object", value)
+            return None
+        return value
+
+    def command(self, name: str) -> tuple[str, ...]:
+        value = self._document.get(name)
+        if not isinstance(value, list) or not 1 <= len(value) <= 64 or not all(isinstance(v, str) and len(v) <= 1024 for v in value):
+            self._wrong(name, "a list of 1 to 64 texts", value)
+            return ()
+        return tuple(value)
 
     def address(self, name: str) -> str:
         value = self._document.get(name)
@@ -181,7 +255,7 @@ def configuration_sha256(host: Host) -> str:
     """One hash over everything that a guard reads at its start: tells whether a running guard knows the files of now."""
     import hashlib
     digest = hashlib.sha256()
-    for path in (NODE_FILE, OWN_CERTIFICATE, OWN_KEY, PARTNER_CERTIFICATE):
+    for path in (NODE_FILE, OWN_CERTIFICATE, OWN_KEY, PARTNER_CERTIFICATE, WITNESS_CERTIFICATE):
         data = read_bytes(host, path)
         digest.update(b"-" if data is None else hashlib.sha256(data).digest())
     return digest.hexdigest()

@@ -29,6 +29,7 @@ GUARD_FOLDER = ROOT + "\\guard"
 OWN_CERTIFICATE = TLS_FOLDER + "\\node.pem"
 OWN_KEY = TLS_FOLDER + "\\node.key"
 PARTNER_CERTIFICATE = TLS_FOLDER + "\\partner.pem"
+WITNESS_CERTIFICATE = TLS_FOLDER + "\\witness.pem"
 
 MAX_JSON = 4 * 1024 * 1024
 

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the Tandem for XProtect authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The client side of the Tandem port: one verb or one guard talks to the partner's guard or to its own machine's.
+"""The client side of the Tandem port: one verb or one guard talks to the partner's guard, to its own machine's, or to the witness.
 
-``with TandemClient(host, settings) as partner: partner.call("status")``. A client keeps its connection; it is for one
+``with TandemClient(host, settings) as partner: partner.call("report")``. A client keeps its connection; it is for one
 thread at a time. Answers of the other side that refuse become `NodeError` with the code that the other side gave;
-a side that cannot be reached becomes ``partner_unreachable`` or ``guard_down``.
+a side that cannot be reached becomes ``partner_unreachable``, ``witness_unreachable`` or ``guard_down``.
 """
 
 from __future__ import annotations
@@ -21,25 +21,21 @@ from . import wire
 from .tls import Pinned
 
 #: Operations that may be asked a second time when a kept connection turns out to be dead.
-REPEATABLE = frozenset({"status", "renew", "writing", "coverage", "tables", "manifest", "media.read"})
+REPEATABLE = frozenset({"status", "report", "vote.renew", "vote.grant", "vote.release", "writing", "coverage", "tables", "manifest",
+                        "media.read"})
 
 
 class TandemClient:
     def __init__(self, host: Host, settings: NodeSettings, peer: str = "partner", pinned: Pinned | None = None,
                  connect_timeout: float = 3.0):
-        if peer not in ("partner", "local"):
-            raise ValueError(f"unknown peer {peer!r}")
         self._host = host
         self._settings = settings
         self._peer = peer
-        self._address = settings.partner.address if peer == "partner" else settings.address
-        self._name = settings.partner.name if peer == "partner" else settings.node
+        self._name, self._address, self._port = _place(settings, peer)
         self._pinned = pinned
         self._context: ssl.SSLContext | None = None
         self._connect_timeout = connect_timeout
         self._sock: ssl.SSLSocket | None = None
-        #: What the other guard said about itself in its last answer, refusals included.
-        self.announced: dict | None = None
 
     def __enter__(self) -> TandemClient:
         return self
@@ -69,7 +65,7 @@ class TandemClient:
         self._sock = sock
 
     def _open(self, timeout: float) -> ssl.SSLSocket:
-        raw = self._host.connect(self._address, self._settings.tandem_port, timeout)
+        raw = self._host.connect(self._address, self._port, timeout)
         try:
             raw.settimeout(timeout)
             sock = t.cast(ssl.SSLContext, self._context).wrap_socket(raw)
@@ -148,8 +144,6 @@ class TandemClient:
             except (OSError, wire.WireError) as second:
                 self.close()
                 raise self._unreachable(second) from None
-        announced = answer.get("announce")
-        self.announced = announced if isinstance(announced, dict) else None
         if answer.get("ok") is True:
             return answer
         error = NodeError.from_dict(answer.get("error"))
@@ -169,11 +163,26 @@ class TandemClient:
         return self._sock
 
     def _unreachable(self, error: Exception) -> NodeError:
-        place = f"{self._address}:{self._settings.tandem_port}"
+        place = f"{self._address}:{self._port}"
         reason = str(error) or type(error).__name__
         if self._peer == "partner":
             return NodeError("partner_unreachable", f"The guard of {self._name} at {place} did not answer: {reason}.",
                              f"Check that {self._name} is on, that its service 'Tandem Guard' runs and that port "
-                             f"{self._settings.tandem_port} is open between the two nodes.")
+                             f"{self._port} is open between the two nodes.")
+        if self._peer == "witness":
+            return NodeError("witness_unreachable", f"The witness {self._name} at {place} did not answer: {reason}.",
+                             f"Check that {self._name} is on, that the witness service runs there, that this pair is registered with it and "
+                             f"that port {self._port} is open from this node.")
         return NodeError("guard_down", f"The guard of this node ({self._name}, {place}) did not answer: {reason}.",
                          "Start the service 'Tandem Guard' and look at C:\\ProgramData\\Tandem\\guard\\guard.log.")
+
+
+def _place(settings: NodeSettings, peer: str) -> tuple[str, str, int]:
+    """Name, address and port of whom to talk to."""
+    if peer == "partner":
+        return settings.partner.name, settings.partner.address, settings.tandem_port
+    if peer == "local":
+        return settings.node, settings.address, settings.tandem_port
+    if peer == "witness" and settings.witness is not None:
+        return settings.witness.name, settings.witness.address, settings.witness.port
+    raise ValueError(f"unknown peer {peer!r}")

@@ -1,291 +1,223 @@
 # Copyright: (c) 2026, the Tandem for XProtect authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard's own state and the few steps that change it: attach, detach, renew. Nothing here waits for the network.
+"""The guard's state in one place: the agent that votes and holds, and the machine that it holds the attachment on.
 
-One lock protects everything; it is held for local steps only. `tick` is called several times a second and applies
-`decisions.holder`. The partner's words arrive through `hear`, from whichever thread they came in on.
+One lock protects everything; it is held for local steps only. `Guard` is the agent's `Effects`: what the agent decides is done
+here to disk, permit and service address. Whoever talks to the network does so without the lock (``link``, ``handover``, ``server``).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 import uuid
 
 from ..errors import NodeError
 from ..host.base import Host, HostError
-from ..numbers import is_whole
-from ..settings import NodeSettings
+from ..settings import AUTOMATIC, NodeSettings
 from . import decisions, state
-from .decisions import ATTACHED, HEADLESS, PartnerView
+from .decisions import ATTACHED, HEADLESS
+from .fencing import Fencing
+from .fuse import Fuse
 from .log import GuardLog
+from .maintenance import Maintenance
 from .observe import Observer
 from .permit import PermitKeeper
+from .protocol import terms
+from .protocol.agent import Agent
+from .protocol.terms import Answer, BadMessage, Record, Timing
+from .protocol.voter import Voter
+from .registration import Registration, can_register
+from .service_address import AddressKeeper
 
 #: Seconds between two looks at things that change seldom (fence, stray service address).
 SLOW_PAUSE = 2.0
+#: What was heard of the partner counts for so long.
+FRESH = 3.0
 
 
 class Guard:
-    def __init__(self, host: Host, settings: NodeSettings, observer: Observer, log: GuardLog):
-        self.host = host
-        self.settings = settings
-        self.observer = observer
-        self.log = log
+    def __init__(self, host: Host, settings: NodeSettings, observer: Observer, fuse: Fuse, log: GuardLog):
+        self.host, self.settings, self.observer, self.fuse, self.log = host, settings, observer, fuse, log
         self.lock = threading.RLock()
-        self.started_at = time.monotonic()
-        self.boot = str(uuid.uuid4())
-        self.file = state.StateFile(host)
-        self.permit = PermitKeeper(host, settings.fence_rules(), lambda: log("the permit was closed: nobody renewed it in time"))
-        self.partner = PartnerView()
-        self.partner_report: dict = {}  # the partner's last status, for reports only
+        self.news = threading.Condition(self.lock)  # notified whenever something changed that somebody may wait for
+        self.wakers: list[threading.Event] = []  # of those who talk to the peers
+        self.started_at = host.monotonic()
+        self.file = state.StateFile(host, settings)
+        self.permit = PermitKeeper(host, settings.fence_rules(), fuse, lambda: log("the permit was closed: nobody renewed it in time"))
+        self.address = AddressKeeper(host, settings, log)
+        self.maintenance = Maintenance(host, log)
+        self.registration = Registration.parse(settings.registration, settings.register)
+        self.fencing = Fencing(host, settings, log)
+        self.timing = Timing(settings.lease_ttl, settings.lease_drift)
+        self.partner_report: dict = {}  # the partner's last status, for reports and for the fitness of a hand-over
         self.busy: str | None = None
-        self.changed = threading.Event()  # something that the partner should hear at once
         self.fence_installed = False
-        self.address_held = False
-        self.address_error: str | None = None
-        self.management_reached_at = self.acknowledged_at = self.started_at
-        self.ever_reached_management = False
-        self._attached = False
+        self.management_reached_at: float | None = None  # since this node was attached
+        self.steps: list[dict] = []  # of the last attachment: name and seconds
+        self.registration_error: str | None = None
         self._ended = False
-        self._unwritten: dict | None = None  # a change of state that the disk refused; tried again
-        self._serial = 0
-        self._partner_serial: tuple[str, int] = ("", 0)
-        self._renewed_at = self._slow_at = 0.0
-        self._clock_offset = time.time() - time.monotonic()
+        self._slow_at = 0.0
+        self.voter = Voter(settings.node, self.file.record, self.timing.slower(self.file.slowest_detach), self.store, self.started_at,
+                           uuid.uuid4().hex, generation=self._generation, log=log)
+        self.agent = Agent(settings.node, settings.partner.name, self.voter, self, self.started_at, host.wall(),
+                           automatic=settings.promotion == AUTOMATIC and self.registration.unattended)
+        observer.on_change = self.wake
         if self.file.lost:
             log(self.file.lost)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
     @property
     def state(self) -> str:
-        return ATTACHED if self._attached and self.permit.is_open() else HEADLESS
+        return ATTACHED if self.agent.attached and self.permit.is_open() else HEADLESS
 
     @property
     def epoch(self) -> int:
-        return self._unwritten["epoch"] if self._unwritten else self.file.now.epoch
-
-    @property
-    def claim(self) -> str:
-        return self._unwritten["claim"] if self._unwritten else self.file.now.claim
-
-    @property
-    def reason(self) -> str:
-        return self._unwritten["reason"] if self._unwritten else self.file.now.reason
+        return max(self.agent.record.epoch.number, self.agent.seen.number)
 
     @property
     def interval(self) -> float:
-        """Seconds between two renewals and between two words to the partner."""
-        return min(1.0, self.settings.permit_ttl / 8)
+        return self.timing.interval
 
-    def announcement(self) -> dict:
-        """What every message to the partner's guard carries. Numbered, so that an old one is known as old."""
-        with self.lock:
-            self._serial += 1
-            return {"boot": self.boot, "serial": self._serial, "epoch": self.epoch, "state": self.state,
-                    "incarnation": self.file.now.incarnation, "ttl": self.settings.permit_ttl, "ended": self._ended,
-                    "version": self.observer.recorder().version}
-
-    # -- what the partner says -----------------------------------------------------------------------------------------
-    def hear(self, announced: object, report: dict | None = None) -> None:
-        """Take in the partner's announcement. A higher epoch ends this node's attachment before anything else is done."""
-        if not isinstance(announced, dict) or not is_whole(announced.get("epoch")) or not 0 <= announced["epoch"] < 1 << 53:
-            return
-        with self.lock:
-            now = time.monotonic()
-            boot, serial = str(announced.get("boot", "")), announced.get("serial")
-            serial = serial if isinstance(serial, int) else 0
-            if boot == self._partner_serial[0] and serial < self._partner_serial[1]:
-                self.partner = dataclasses.replace(self.partner, heard_at=now)
-                return
-            self._partner_serial = (boot, serial)
-            ttl = announced.get("ttl")
-            self.partner = PartnerView(
-                heard_at=now, epoch=max(announced["epoch"], self.partner.epoch),
-                state=ATTACHED if announced.get("state") == ATTACHED else HEADLESS,
-                incarnation=str(announced.get("incarnation", "")), ttl=float(ttl) if isinstance(ttl, (int, float)) else 0.0,
-                ended=announced.get("ended") is True, version=announced.get("version") or self.partner.version)
-            if report is not None:
-                self.partner_report = report
-            self._follow_epoch()
-
-    def acknowledged(self, sent_at: float) -> None:
-        with self.lock:
-            self.acknowledged_at = max(self.acknowledged_at, sent_at)
-
-    def management_reached(self, at: float) -> None:
-        with self.lock:
-            self.ever_reached_management = True
-            self.management_reached_at = max(self.management_reached_at, at)
-
-    def _follow_epoch(self) -> None:
-        partner = self.partner
-        if self._attached and decisions.outranked(self.epoch, self.file.now.incarnation, partner):
-            self.detach(f"the partner knows epoch {partner.epoch}, higher than {self.epoch}", state.NONE, epoch=partner.epoch)
-        elif partner.epoch > self.epoch and not decisions.own_offer(
-                self.claim == state.RELEASED, self.busy == "release", self.epoch, partner):
-            self._change(epoch=partner.epoch, claim=state.NONE, reason=f"the partner knows epoch {partner.epoch}")
-
-    # -- steps ---------------------------------------------------------------------------------------------------------
-    def attach(self, epoch: int, reason: str) -> list[dict]:
-        """Epoch on disk, permit, address: in this order, each measured. Raises before the permit if the disk refuses."""
-        with self.lock:
-            steps = _Steps()
-            self._durably(epoch, state.ATTACHED, reason)
-            steps.done("epoch")
-            try:
-                self.permit.open(self.settings.permit_ttl)
-            except (HostError, OSError) as error:
-                self._change(epoch=epoch, claim=state.NONE, reason=f"the fence could not be opened: {error}")
-                raise NodeError("permit_failed", f"{self._who()} could not open its fence: {error}.",
-                                "Run the selftest verb on this node.") from None
-            steps.done("permit")
-            self._attached = True
-            now = time.monotonic()
-            self.management_reached_at = self.acknowledged_at = now
-            self.ever_reached_management = False
-            self._clock_offset = time.time() - now
-            self._renew_address(now)
-            steps.done("address")
-            self.changed.set()
-        self.observer.watch_closely(60.0)
-        self.log(f"attached with epoch {epoch}: {reason}")
-        return steps.list
-
-    def detach(self, reason: str, claim: str, epoch: int | None = None) -> None:
-        """Permit, address, then the disk: the fence is closed even when the disk is not there any more."""
-        with self.lock:
-            was = self._attached
-            self._attached = False
-            self.permit.close()
-            if was or self.address_held:
-                self._drop_address()
-            self._change(epoch=max(self.epoch, epoch or 0), claim=claim, reason=reason)
-            self.changed.set()
-        if was:
-            self.log(f"detached: {reason}")
-
-    def accept_epoch(self, epoch: int, reason: str) -> None:
-        """Agree that the partner attaches with `epoch`. Durable, or it raises."""
-        with self.lock:
-            self._durably(max(epoch, self.file.now.epoch), state.NONE, reason)
-
+    # -- what happens --------------------------------------------------------------------------------------------------
     def tick(self) -> None:
         """One look at the own attachment. Quick: local calls only."""
+        now = self.host.monotonic()
         with self.lock:
-            now = time.monotonic()
-            offset = time.time() - now
-            jump, self._clock_offset = offset - self._clock_offset, offset
-            if self._attached:
-                self._tick_attached(now, jump)
-            if self._unwritten:
-                self._change(**self._unwritten)
+            self.agent.suppressed = self.maintenance.active()
+            try:
+                self._tick(now)
+            except (NodeError, HostError, OSError) as error:
+                self.log.seldom("tick", f"the guard's state could not be written, trying again: {error}")
+            self.news.notify_all()
         if now - self._slow_at >= SLOW_PAUSE:
             self._slow_at = now
             self._look_slowly(now)
 
+    def _tick(self, now: float) -> None:
+        if self.agent.attached and self.permit.fuse_lost():
+            self.agent.detach("the fuse is gone: nobody would end this guard if it hung", terms.ATTACHED)
+        self.agent.tick(now, self.host.wall())
+        if self.agent.attached:
+            self.address.renew(self.agent.deadline - now, now, self.interval)
+
+    def asked(self, peer: str, message: dict) -> dict:
+        """A peer's request: its vote or its status."""
+        with self.lock:
+            try:
+                answer = self.agent.asked(peer, message, self.host.monotonic())
+            except BadMessage as error:
+                raise NodeError("bad_request", f"The message is not acceptable: {error}.",
+                                "Bring both nodes to the same version of the node runtime.") from None
+            self.news.notify_all()
+            return answer
+
     def end(self) -> None:
         """The guard ends in order: close the fence. The claim stays, a restarted guard asks for it."""
         with self.lock:
-            self._ended = True
-            if self._attached:
-                self._attached = False
-                self.permit.close()
-                self._drop_address()
+            self._ended = True  # the voters' last answers must not attach it again
+            if self.agent.attached:
+                try:
+                    self.agent.detach("the guard was stopped", terms.ATTACHED)
+                except (NodeError, HostError, OSError) as error:
+                    self.log(f"the guard ends, and its state could not be written: {error}")
         self.permit.end()
 
+    def reached_management(self, at: float) -> None:
+        with self.lock:
+            if self.agent.attached:
+                self.management_reached_at = at
+
+    # -- Effects: what the agent does to this machine ------------------------------------------------------------------
+    def store(self, record: Record) -> None:
+        self.file.store(record)
+
+    def open(self, deadline: float) -> None:
+        """Permit and address, each measured."""
+        if self._ended:
+            raise NodeError("busy", "The guard ends.", "Start the service Tandem Guard.")
+        began = time.perf_counter()
+        self.permit.open(deadline)
+        opened = time.perf_counter()
+        self.management_reached_at = None
+        now = self.host.monotonic()
+        self.address.hold(deadline - now, now)
+        self.steps = [{"step": "permit", "seconds": round(opened - began, 4)},
+                      {"step": "address", "seconds": round(time.perf_counter() - opened, 4)}]
+        self.observer.watch_closely(60.0)
+        if self.agent.unattended:
+            threading.Thread(target=self.observer.handed_over, name="noted", daemon=True).start()  # it writes a file
+
+    def extend(self, deadline: float) -> bool:
+        return self.permit.renew(deadline)
+
+    def close(self) -> None:
+        """The permit first, then the address. The slowest closing that was ever seen lengthens the margin."""
+        began = time.perf_counter()
+        try:
+            self.permit.close()
+        finally:
+            self.address.drop()
+            self.file.note_detach(time.perf_counter() - began)
+            self.voter.timing = self.timing.slower(self.file.slowest_detach)
+
+    def wake(self) -> None:
+        for waker in self.wakers:
+            waker.set()
+
+    def fit(self, invited: bool, fetches: bool) -> Answer:
+        if not invited and self.epoch == 0:  # the machine that serves may have no fence yet: nothing would keep it from serving on
+            return Answer(False, "not_adopted", "this pair has never been attached: it begins with an adoption")
+        verdict = self.fitness(fetches)
+        return Answer(verdict.ok, verdict.code, verdict.message, verdict.wait)
+
+    def ready(self) -> bool:
+        return not self._ended and self.fuse.ready()
+
+    def fenced(self) -> bool:
+        """A partner that is heard is headless by its own word: nothing is switched off then."""
+        return self.heard_partner() or self.fencing.done(self.host.monotonic())
+
     # -- inside --------------------------------------------------------------------------------------------------------
-    def _tick_attached(self, now: float, jump: float) -> None:
-        action = decisions.holder(decisions.HolderView(
-            now=now, ttl=self.settings.permit_ttl, permit_deadline=self.permit.deadline, epoch=self.epoch,
-            incarnation=self.file.now.incarnation, partner=self.partner, partner_acknowledged_at=self.acknowledged_at,
-            management_reached_at=self.management_reached_at, clock_jump=jump))
-        if action.kind == "detach":
-            self.detach(action.reason, state.ATTACHED if action.keep_claim else state.NONE, epoch=action.epoch_seen)
-        elif now - self._renewed_at >= self.interval:
-            if not self.permit.renew(self.settings.permit_ttl):
-                self.detach("the permit ran out before it was renewed", state.ATTACHED)
-                return
-            self._renew_address(now)
+    def fitness(self, fetches: bool = False) -> decisions.Verdict:
+        """May this node's recorder serve, as far as it is known here?"""
+        verdict = decisions.fit(self.observer.recorder(), (self.partner_report.get("recorder") or {}).get("version"), fetches)
+        if not verdict.ok:
+            return verdict
+        found = self.observer.health()
+        if not fetches and not found.serving_fit:
+            return decisions.Verdict(False, "not_recording", "; ".join(cause.message for cause in found.causes) or "it was not looked at yet",
+                                     "Look at this node's recorder, disks and cameras.", 1.0 if not found.causes else 0.0)
+        return can_register(self.host, self.registration)
 
-    def _renew_address(self, now: float) -> None:
-        self._renewed_at = now
-        service = self.settings.service_address
-        try:
-            self.host.hold_address(service.address, service.prefix, self.settings.permit_ttl, service.interface)
-            if self.address_error:
-                self.log(f"the service address {service.address} is held again")
-            self.address_held, self.address_error = True, None
-        except (HostError, OSError) as error:
-            self.address_held = False
-            if str(error) != self.address_error:
-                self.log(f"the service address {service.address} could not be held: {error}")
-            self.address_error = str(error)
-
-    def _drop_address(self) -> None:
-        address = self.settings.service_address.address
-        try:
-            if address in self.host.addresses():
-                self.host.drop_address(address)
-        except (HostError, OSError) as error:
-            self.log(f"the service address {address} could not be dropped, it ends with its lifetime: {error}")
-        self.address_held = False
-
-    def _durably(self, epoch: int, claim: str, reason: str) -> None:
-        """Have epoch and claim on the disk, or raise. A reason alone is not worth a refusal."""
-        if (self.file.now.epoch, self.file.now.claim) == (epoch, claim):
-            self._change(epoch, claim, reason)
-        else:
-            self.file.change(epoch=epoch, claim=claim, reason=reason)
-            self._unwritten = None
-
-    def _change(self, epoch: int, claim: str, reason: str) -> None:
-        """Write the state; when the disk refuses, live by it all the same and try again with each tick."""
-        current = self.file.now
-        if (current.epoch, current.claim, current.reason) == (epoch, claim, reason):
-            self._unwritten = None
-            return
-        try:
-            self.file.change(epoch=epoch, claim=claim, reason=reason)
-            self._unwritten = None
-        except (NodeError, HostError, OSError) as error:
-            if self._unwritten is None:
-                self.log(f"the guard's state could not be written, trying again: {error}")
-            self._unwritten = {"epoch": epoch, "claim": claim, "reason": reason}
+    def heard_partner(self) -> bool:
+        """Does the partner's guard live, by what was heard of it just now?"""
+        heard_at = self.agent.peers[self.settings.partner.name].heard_at
+        return heard_at is not None and self.host.monotonic() - heard_at < FRESH
 
     def look_at_fence(self) -> None:
         self.fence_installed = self.host.fence_rules() is not None
 
+    def _generation(self) -> str:
+        """One that cannot be read just now is the one of before: it must not look like a change."""
+        try:
+            return self.host.vm_generation()
+        except (HostError, OSError) as error:
+            self.log.seldom("generation", f"the virtual machine's generation cannot be read: {error}")
+            return self.file.record.generation
+
     def _look_slowly(self, now: float) -> None:
         """Is the fence there, and is a service address left over on a headless node?"""
-        address = self.settings.service_address.address
         try:
             self.look_at_fence()
-            lifetime = self.host.addresses().get(address, 0.0)
         except (HostError, OSError) as error:
-            self.log.seldom("slow look", f"fence and addresses could not be read: {error}")
+            self.log.seldom("slow look", f"the fence could not be read: {error}")
             return
         with self.lock:
-            stray = (not self._attached and self.busy is None and self.fence_installed and self.epoch > 0
-                     and lifetime != 0.0 and (lifetime is None or now - self.started_at > self.settings.permit_ttl + 1.0))
-            if stray:
-                self.log(f"this node is headless: dropping the service address {address} that is left on it")
-                self._drop_address()
-
-    def _who(self) -> str:
-        return f"Node {self.settings.node} of pair {self.settings.pair}"
+            if not self.agent.attached and self.busy is None and self.fence_installed and self.epoch > 0:
+                self.address.drop_stray(now - self.started_at > self.settings.lease_ttl + 1.0)
 
 
-class _Steps:
-    """Names of steps and the seconds that each took."""
-
-    def __init__(self) -> None:
-        self.list: list[dict] = []
-        self._last = time.perf_counter()
-
-    def done(self, step: str) -> None:
-        now = time.perf_counter()
-        self.list.append({"step": step, "seconds": round(now - self._last, 4)})
-        self._last = now
+def who(settings: NodeSettings) -> str:
+    return f"Node {settings.node} of pair {settings.pair}"

@@ -1,133 +1,148 @@
 # Copyright: (c) 2026, the Tandem for XProtect authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps in touch: with the partner's guard once a second, and, while attached, with the Management Server.
+"""Keeps in touch: with the partner and the witness once a second, and, while attached, with the Management Server.
 
-A headless node that still has a claim (its guard was restarted, or it detached because it was isolated, or nobody knows
-what became of a hand-over) asks the partner here to be attached again.
+One thread a peer. What is said is the agent's business (`Agent.next_request`); here is only the saying.
 """
 
 from __future__ import annotations
 
 import threading
-import time
+import typing as t
 
 from ..errors import NodeError
 from ..host.base import HostError
-from . import decisions, state
+from ..settings import WITNESS
 from .client import TandemClient
 from .core import Guard
 from .decisions import ATTACHED
-from .handover import Handover
+from .protocol.terms import BadMessage
+from .tls import Pinned
 
 CALL_TIMEOUT = 2.0
-PROBE_TIMEOUT = 1.0
+CONNECT_TIMEOUT = 1.0
 #: Seconds between two looks at a Management Server that there is no doubt about.
 CALM_PAUSE = 10.0
 
 
-class Link:
-    def __init__(self, guard: Guard, handover: Handover):
+class Conversation:
+    """This node's requests to one of the other voters."""
+
+    def __init__(self, guard: Guard, peer: str, client: TandemClient, report: t.Callable[[], dict]):
         self._guard = guard
-        self._client: TandemClient = handover.client(PROBE_TIMEOUT)
+        self._peer = peer
+        self._client = client
+        self._report = report
+        self._silent = False
         self._ended = threading.Event()
-        self._was_silent = False
-        targets = [(address, port) for address in guard.settings.management_addresses for port in guard.settings.management_ports]
-        self._threads = [threading.Thread(target=self._keep_in_touch, name="partner", daemon=True)]
-        self._threads += [threading.Thread(target=self._probe, args=target, name="management", daemon=True) for target in targets[:8]]
+        self._wake = threading.Event()
+        guard.wakers.append(self._wake)
+        self._thread = threading.Thread(target=self._run, name=peer, daemon=True)
 
     def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._wake.set()
+        self._thread.join(CALL_TIMEOUT + 2.0)
+        self._client.close()
+
+    def _run(self) -> None:
+        guard = self._guard
+        while not self._ended.is_set():
+            self._wake.wait(guard.interval)
+            self._wake.clear()
+            if self._ended.is_set():
+                return
+            try:
+                self._talk()
+            except (NodeError, HostError, OSError, BadMessage) as error:
+                guard.log.seldom(f"talk {self._peer} {type(error).__name__}", f"talking to {self._peer}: {error}")
+                self._ended.wait(0.05)
+            except Exception as error:  # noqa: BLE001 - the guard goes on without this word
+                guard.log(f"talking to {self._peer} failed: {type(error).__name__}: {error}")
+                self._client.close()
+                self._ended.wait(guard.interval)
+
+    def _talk(self) -> None:
+        guard = self._guard
+        with guard.lock:
+            sent_at, sent_wall = guard.host.monotonic(), guard.host.wall()
+            request = guard.agent.next_request(self._peer, sent_at)
+        fields = {name: value for name, value in request.items() if name != "op"}
+        if self._peer == WITNESS:
+            fields["report"] = self._report()
+        try:
+            answer = self._client.call(request["op"], CALL_TIMEOUT, **fields)
+        except NodeError as error:
+            self._failed(request, error)
+            return
+        with guard.lock:
+            guard.agent.answered(self._peer, request, answer, sent_at, guard.host.monotonic())
+            if self._peer != WITNESS:
+                report = answer.get("report")
+                guard.partner_report = report if isinstance(report, dict) else {}
+            guard.news.notify_all()
+        if self._peer != WITNESS:
+            guard.observer.hear_partner(answer.get("report"), sent_wall, guard.host.wall())
+        if self._silent:
+            self._silent = False
+            guard.log(f"{self._peer} answers again")
+
+    def _failed(self, request: dict, error: NodeError) -> None:
+        guard = self._guard
+        with guard.lock:
+            guard.agent.failed(self._peer, request, guard.host.monotonic())
+            guard.news.notify_all()
+        if error.details.get("answered_by"):
+            guard.log.seldom(f"refused {self._peer}", f"{self._peer} refused: {error.message}")
+        elif not self._silent:
+            self._silent = True
+            guard.log(error.message)
+
+
+class Link:
+    """All conversations of a guard, and its look at the Management Server."""
+
+    def __init__(self, guard: Guard, pinned: Pinned, report: t.Callable[[bool], dict]):
+        self._guard = guard
+        self._ended = threading.Event()
+        settings = guard.settings
+        peers = [(settings.partner.name, "partner")] + ([(WITNESS, "witness")] if settings.witness else [])
+        self._conversations = [
+            Conversation(guard, voter, TandemClient(guard.host, settings, kind, pinned, CONNECT_TIMEOUT), lambda: report(False))
+            for voter, kind in peers]
+        targets = [(address, port) for address in settings.management_addresses for port in settings.management_ports]
+        self._threads = [threading.Thread(target=self._probe, args=target, name="management", daemon=True) for target in targets[:8]]
+
+    def start(self) -> None:
+        for conversation in self._conversations:
+            conversation.start()
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         self._ended.set()
-        self._guard.changed.set()
+        for conversation in self._conversations:
+            conversation.stop()
         for thread in self._threads:
             thread.join(CALL_TIMEOUT + 2.0)
 
-    def farewell(self) -> None:
-        """Tell the partner that this guard ends and its fence is closed, so that nobody waits for the permit to run out."""
-        try:
-            self._client.call("status", PROBE_TIMEOUT, announce=self._guard.announcement())
-        except NodeError:
-            pass
-        self._client.close()
-
-    # -- the partner ---------------------------------------------------------------------------------------------------
-    def _keep_in_touch(self) -> None:
-        guard = self._guard
-        while not self._ended.is_set():
-            guard.changed.wait(guard.interval)
-            guard.changed.clear()
-            if self._ended.is_set():
-                return
-            try:
-                self._talk()
-                if self._was_silent:
-                    self._was_silent = False
-                    guard.log("the partner's guard answers again")
-            except NodeError as error:
-                if error.code == "partner_unreachable" and not self._was_silent:
-                    self._was_silent = True
-                    guard.log(error.message)
-                elif error.code != "partner_unreachable":
-                    guard.log(f"the partner refused: {error.message}")
-                    self._ended.wait(guard.interval)
-            except Exception as error:  # noqa: BLE001 - the guard goes on without this word
-                guard.log(f"talking to the partner failed: {type(error).__name__}: {error}")
-                self._client.close()
-
-    def _talk(self) -> None:
-        guard = self._guard
-        wanted = self._wanted_epoch()
-        sent_at = time.monotonic()
-        try:
-            if wanted is not None:
-                self._client.call("resume", CALL_TIMEOUT, epoch=wanted, announce=guard.announcement())
-                self._attach_again(wanted)
-            else:
-                report = self._client.call("renew" if guard.state == ATTACHED else "status", CALL_TIMEOUT, epoch=guard.epoch,
-                                           state=guard.state, ttl=guard.settings.permit_ttl, announce=guard.announcement())
-                guard.hear(self._client.announced, report)
-            guard.acknowledged(sent_at)
-        except NodeError as error:
-            if error.code != "partner_unreachable":
-                guard.hear(self._client.announced)
-                guard.acknowledged(sent_at)
-            raise
-
-    def _wanted_epoch(self) -> int | None:
-        guard = self._guard
-        with guard.lock:
-            if guard.state == ATTACHED or guard.busy:
-                return None
-            return decisions.resume_epoch(guard.claim == state.ATTACHED, guard.claim == state.RELEASED, guard.epoch)
-
-    def _attach_again(self, epoch: int) -> None:
-        guard = self._guard
-        with guard.lock:
-            if self._wanted_epoch() != epoch:
-                return  # something else happened while the partner was asked
-            released = guard.claim == state.RELEASED
-            guard.attach(epoch, f"{guard.settings.partner.name} " + ("did not take over" if released else "agreed that this node resumes"))
-
-    # -- the Management Server -----------------------------------------------------------------------------------------
     def _probe(self, address: str, port: int) -> None:
-        guard = self._guard
-        last = -CALM_PAUSE
+        """While attached, see whether the Management Server can be reached. Shown, and needed before a recorder is restarted."""
+        guard, last = self._guard, None
         while not self._ended.wait(guard.interval):
             if guard.state != ATTACHED:
-                last = -CALM_PAUSE
+                last = None
                 continue
-            now = time.monotonic()
-            recorder = guard.observer.state()
-            calm = now - guard.acknowledged_at < 2 * guard.interval and recorder is not None and recorder.attached
-            if calm and now - last < CALM_PAUSE:
+            now, recorder = guard.host.monotonic(), guard.observer.state()
+            if last is not None and recorder is not None and recorder.attached and 0 <= now - last < CALM_PAUSE:
                 continue
             last = now
             try:
-                guard.host.connect(address, port, PROBE_TIMEOUT).close()
+                guard.host.connect(address, port, CONNECT_TIMEOUT).close()
             except (OSError, HostError):
                 continue
-            guard.management_reached(now)
+            guard.reached_management(now)

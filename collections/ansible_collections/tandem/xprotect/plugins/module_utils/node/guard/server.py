@@ -15,7 +15,7 @@ import typing as t
 
 from ..errors import NodeError
 from ..host.base import HostError
-from . import wire
+from . import maintenance, wire
 from .core import Guard
 from .handover import Handover
 from .tls import Pinned
@@ -30,7 +30,7 @@ Operation = t.Callable[[dict], dict]
 
 
 class Server:
-    def __init__(self, guard: Guard, handover: Handover, pinned: Pinned, report: t.Callable[[], dict]):
+    def __init__(self, guard: Guard, handover: Handover, pinned: Pinned, report: t.Callable[[bool], dict]):
         self._guard = guard
         self._handover = handover
         self._pinned = pinned
@@ -42,12 +42,15 @@ class Server:
         self.listening = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="tandem-port", daemon=True)
         self._operations: dict[str, dict[str, Operation]] = {
-            "partner": {"status": lambda _m: report(), "renew": lambda _m: report(),
-                        "take": lambda m: handover.take_from_holder(_epoch(m), m.get("fetches") is True),
-                        "resume": lambda m: handover.resume(_epoch(m))},
+            "partner": {"status": self._vote, "vote.renew": self._vote, "vote.grant": self._vote, "vote.release": self._vote,
+                        "report": lambda _m: self._report(True)},
             "local": {"status": lambda _m: self._fresh_report(), "adopt": lambda m: handover.adopt(_text(m, "force")),
-                      "take": lambda m: handover.take(_text(m, "force")), "detach": lambda _m: handover.detach(),
-                      "release": lambda m: handover.release(_text(m, "successor") or "", m.get("fetches") is True)},
+                      "take": lambda m: handover.take(_text(m, "force"), m.get("without_witness") is True, _names(m, "accept"),
+                                                      _text(m, "evidence")),
+                      "release": lambda m: handover.release(_text(m, "successor") or "", m.get("fetches") is True, _names(m, "accept")),
+                      "detach": lambda _m: handover.detach(), "rejoin": lambda m: handover.rejoin(_text(m, "partner") or ""),
+                      "witness": lambda _m: handover.follow_witness(),
+                      "maintenance": lambda m: handover.set_maintenance(_seconds(m), _text(m, "reason") or "no reason given")},
         }
 
     def start(self) -> None:
@@ -67,7 +70,12 @@ class Server:
     def _fresh_report(self) -> dict:
         """For people and playbooks, who may have changed the fence a moment ago."""
         self._guard.look_at_fence()
-        return self._report()
+        return self._report(True)
+
+    def _vote(self, message: dict) -> dict:
+        """The partner asks for this node's vote, or how it is: both are told with each answer."""
+        answer = self._guard.asked(self._guard.settings.partner.name, message)
+        return {**answer, "report": self._report(True)}
 
     # -- connections ---------------------------------------------------------------------------------------------------
     def _accept(self) -> None:
@@ -111,7 +119,7 @@ class Server:
                 self._open.discard(connection)
                 self._open.add(sock)
             role = self._pinned.role(sock)
-            if role is None:
+            if role not in self._operations:
                 self._guard.log.seldom(f"certificate {peer}", f"{peer} was refused: its certificate is not one of this pair")
                 return
             while not self._ended.is_set() and self._answer(sock, role, peer):
@@ -146,8 +154,6 @@ class Server:
             self._guard.log.seldom(f"{refusal.code} {peer}", f"{peer} ({role}) was refused: {refusal.message}")
             wire.send(sock, {"ok": False, "error": refusal.as_dict()})
             return False
-        if role == "partner":
-            self._guard.hear(message.get("announce"))
         if message.get("op") == "media.read":
             return self._stream(sock, message)
         wire.send(sock, self._reply(message, role))
@@ -177,7 +183,6 @@ class Server:
             self._guard.log(f"{op} failed: {traceback.format_exc()}")
             reply = {"ok": False, "error": NodeError("internal", f"{op} failed: {type(error).__name__}: {error}.",
                                                      "Look at guard.log on that node.").as_dict()}
-        reply["announce"] = self._guard.announcement()
         try:
             wire.encode(reply)
         except wire.WireError as error:
@@ -219,13 +224,18 @@ class Server:
         return True
 
 
-def _epoch(message: dict) -> int:
-    epoch = message.get("epoch")
-    if not isinstance(epoch, int) or isinstance(epoch, bool) or not 0 < epoch < 1 << 53:
-        raise NodeError("bad_request", "The message has no proper epoch.")
-    return epoch
-
-
 def _text(message: dict, name: str) -> str | None:
     text = message.get(name)
     return text.strip()[:1000] or None if isinstance(text, str) else None
+
+
+def _names(message: dict, name: str) -> frozenset[str]:
+    names = message.get(name)
+    return frozenset(str(item)[:64] for item in names[:16]) if isinstance(names, list) else frozenset()
+
+
+def _seconds(message: dict) -> float:
+    seconds = message.get("seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= maintenance.LONGEST:
+        raise NodeError("bad_request", f"'seconds' must be from 0 to {maintenance.LONGEST}.")
+    return float(seconds)

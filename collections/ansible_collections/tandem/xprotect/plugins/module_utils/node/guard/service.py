@@ -15,16 +15,19 @@ from ..host.base import Host
 from ..settings import GUARD_SERVICE, NodeSettings, configuration_sha256, require
 from ..store import GUARD_FOLDER, exclusive, make_folder
 from .core import Guard
+from .follow import Follower
+from .fuse import Fuse
 from .handover import Handover
 from .link import Link
 from .log import GuardLog
 from .observe import Observer
 from .server import Server
-from .status import report
+from .status import Reporter
 from .tls import Pinned
 
 MUTEX_FILE = GUARD_FOLDER + "\\guard.mutex"
 TICK = 0.2
+LOOK_EVERY = 5  # ticks between two looks at whether the healthier node should be attached
 
 
 def run(host: Host) -> None:
@@ -61,22 +64,27 @@ class Resident:
         log(f"guard of node {settings.node}, pair {settings.pair}, starts headless; runtime {runtime.VERSION}")
         pinned = Pinned(host)
         observer = Observer(host, settings, log)
-        guard = self.guard = Guard(host, settings, observer, log)
+        fuse = Fuse(host, log)
+        guard = self.guard = Guard(host, settings, observer, fuse, log)
+        report = Reporter(guard, configuration, loaded_runtime)
         handover = Handover(guard, pinned)
-        server = self.server = Server(guard, handover, pinned, lambda: report(guard, configuration, loaded_runtime))
-        link = Link(guard, handover)
-        guard.tick()
-        observer.start()
-        server.start()
-        link.start()
+        server = self.server = Server(guard, handover, pinned, report)
+        parts = [fuse, observer, server, Link(guard, pinned, report), Follower(guard)]
+        for part in parts:
+            part.start()
         try:
-            while not wait(TICK):
-                guard.tick()
+            self._tick_until(wait, guard, handover)
         finally:
             guard.end()
-            link.stop()
-            link.farewell()
-            handover.stop()
-            server.stop()
-            observer.stop()
+            for part in reversed(parts):
+                part.stop()
             log("the guard ended; the fence is closed")
+
+    @staticmethod
+    def _tick_until(wait: t.Callable[[float], bool], guard: Guard, handover: Handover) -> None:
+        ticks = 0
+        while not wait(TICK):
+            guard.tick()
+            ticks += 1
+            if ticks % LOOK_EVERY == 0:
+                handover.look_unattended()

@@ -37,6 +37,26 @@ def detach(host: Host, _request: dict, _progress: object) -> dict:
         return guard.call("detach", timeout=30.0)
 
 
+def rejoin(host: Host, request: dict, _progress: object) -> dict:
+    """Asked of the attached node: its partner, which was removed by force, votes again."""
+    settings = node_settings.require(host)
+    with _guard(host, settings) as guard:
+        return guard.call("rejoin", timeout=10.0, partner=ask.text(request, "node", settings.partner.name))
+
+
+def witness(host: Host, _request: dict, _progress: object) -> dict:
+    """Asked of the attached node: the witness that its configuration names votes, or none does."""
+    with _guard(host, node_settings.require(host)) as guard:
+        return guard.call("witness", timeout=10.0)
+
+
+def maintenance(host: Host, request: dict, _progress: object) -> dict:
+    """Planned maintenance for so many seconds; 0 ends it."""
+    with _guard(host, node_settings.require(host)) as guard:
+        return guard.call("maintenance", timeout=10.0, seconds=ask.number(request, "seconds", 0, 7 * 86400),
+                          reason=ask.text(request, "reason", None))
+
+
 def take(host: Host, request: dict, progress: t.Callable) -> dict:
     """Failover onto this node. `wait`: for how long a partner's permit that may still be open is waited for."""
     settings = node_settings.require(host)
@@ -45,13 +65,15 @@ def take(host: Host, request: dict, progress: t.Callable) -> dict:
         raise NodeError("bad_request", f"mode must be 'failover', not {mode[:32]!r}: a planned hand-over is asked of the attached node.")
     force = ask.text(request, "force", None)
     deadline = time.monotonic() + ask.number(request, "wait", 0, 600, 0)
+    fields = {"force": force, "without_witness": ask.flag(request, "without_witness"), "accept": _accepted(request),
+              "evidence": ask.text(request, "evidence", None)}
     with _guard(host, settings) as guard:
-        result = _take_when_allowed(guard, force, deadline, progress)
+        result = _take_when_allowed(guard, fields, deadline, progress)
         _report(progress, result)
         if result.get("changed"):
             from ..recorder_local import StatusProbe  # after the promotion, which must not wait for an import
             probe = StatusProbe.find(host, settings.address)
-            _wait_connected(lambda: probe.ask(1.0), guard, result, progress)
+            _wait_connected(lambda: probe.ask(1.0), lambda: guard.call("status", timeout=2.0), result, progress)
     return result
 
 
@@ -68,10 +90,10 @@ def release(host: Host, request: dict, progress: t.Callable) -> dict:
             done = _already(host, settings)
             if done is not None:
                 return done
-        result = guard.call("release", timeout=30.0, successor=successor, fetches=fetches)
+        result = guard.call("release", timeout=30.0, successor=successor, fetches=fetches, accept=_accepted(request))
         _report(progress, result)
         with TandemClient(host, settings, peer="partner") as partner:
-            _wait_connected(lambda: _partner_state(partner), partner, result, progress)
+            _wait_connected(lambda: _partner_state(partner), lambda: partner.call("report", timeout=2.0), result, progress)
     return result
 
 
@@ -84,7 +106,7 @@ def _guard(host: Host, settings: node_settings.NodeSettings) -> TandemClient:
 def _already(host: Host, settings: node_settings.NodeSettings) -> dict | None:
     try:
         with TandemClient(host, settings, peer="partner") as partner:
-            state = partner.call("status")
+            state = partner.call("report")
     except NodeError:
         return None
     if state.get("state") != "attached":
@@ -93,16 +115,24 @@ def _already(host: Host, settings: node_settings.NodeSettings) -> dict | None:
             "recorder_attached": _is_attached(state.get("recorder"))}
 
 
-def _take_when_allowed(guard: TandemClient, force: str | None, deadline: float, progress: t.Callable) -> dict:
+def _accepted(request: dict) -> list[str]:
+    """Reasons against a candidate that are accepted by name."""
+    names = request.get("accept") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise NodeError("bad_request", "'accept' must be a list of names.")
+    return names
+
+
+def _take_when_allowed(guard: TandemClient, fields: dict, deadline: float, progress: t.Callable) -> dict:
     started, waited = time.monotonic(), False
     while True:
         try:
-            result = guard.call("take", timeout=30.0, force=force)
+            result = guard.call("take", timeout=30.0, **fields)
         except NodeError as refusal:
             left = deadline - time.monotonic()
-            if refusal.code not in ("permit_may_be_open", "busy") or left <= 0:
-                raise
             pause = refusal.details.get("wait")
+            if left <= 0 or (refusal.code != "busy" and not isinstance(pause, (int, float))):
+                raise
             pause = float(pause) if isinstance(pause, (int, float)) else 0.2
             if pause > left:
                 raise
@@ -116,7 +146,7 @@ def _take_when_allowed(guard: TandemClient, force: str | None, deadline: float, 
         return result
 
 
-def _wait_connected(ask_state: t.Callable[[], t.Any], guard: TandemClient, result: dict, progress: t.Callable) -> None:
+def _wait_connected(ask_state: t.Callable[[], t.Any], ask_guard: t.Callable[[], dict], result: dict, progress: t.Callable) -> None:
     """The last step: the recorder says that it is attached. A Management Server that is down is waited for only briefly."""
     started = time.monotonic()
     limit = CONNECT_LIMIT
@@ -130,7 +160,7 @@ def _wait_connected(ask_state: t.Callable[[], t.Any], guard: TandemClient, resul
             progress(**step)
             return
         if seconds >= limit:
-            if limit > CONNECT_LIMIT or not _worth_waiting(guard):
+            if limit > CONNECT_LIMIT or not _worth_waiting(ask_guard):
                 break
             limit = CONNECT_LIMIT_AFTER_RESTART
             progress("waiting", seconds=seconds,
@@ -141,10 +171,10 @@ def _wait_connected(ask_state: t.Callable[[], t.Any], guard: TandemClient, resul
                           "clients wait for it. Check the Management Server and the recorder's log."]
 
 
-def _worth_waiting(guard: TandemClient) -> bool:
+def _worth_waiting(ask_guard: t.Callable[[], dict]) -> bool:
     """Only when the Management Server can be reached and the partner records does the guard restart the recorder."""
     try:
-        status = guard.call("status", timeout=2.0)
+        status = ask_guard()
     except NodeError:
         return False
     partner = (status.get("partner") or {}).get("recorder") or {}
@@ -160,7 +190,7 @@ class _Reported:
 
 def _partner_state(partner: TandemClient) -> _Reported | None:
     try:
-        status = partner.call("status", timeout=2.0)
+        status = partner.call("report", timeout=2.0)
     except NodeError:
         return None
     return _Reported(_is_attached(status.get("recorder")))
@@ -178,4 +208,5 @@ def _report(progress: t.Callable, result: dict) -> None:
 
 
 VERBS = {"attachment.status": status, "attachment.adopt": adopt, "attachment.detach": detach, "attachment.take": take,
-         "attachment.release": release}
+         "attachment.release": release, "attachment.rejoin": rejoin, "attachment.witness": witness,
+         "attachment.maintenance": maintenance}

@@ -13,8 +13,8 @@ from .. import settings as node_settings
 from ..errors import NodeError
 from ..host.base import FenceRules, Host
 from ..settings import GUARD_SERVICE, NodeSettings
-from ..store import (NODE_FILE, OWN_CERTIFICATE, OWN_KEY, PARTNER_CERTIFICATE, ROOT, TLS_FOLDER, make_folder, read_bytes,
-                     to_json, write_bytes_if_different)
+from ..store import (NODE_FILE, OWN_CERTIFICATE, OWN_KEY, PARTNER_CERTIFICATE, ROOT, TLS_FOLDER, WITNESS_CERTIFICATE, make_folder,
+                     read_bytes, to_json, write_bytes_if_different)
 from . import _request as ask
 
 PYTHON = "C:\\Program Files\\Tandem\\python\\python.exe"
@@ -39,7 +39,9 @@ def configure(host: Host, request: dict, _progress: object) -> dict:
     tls = ask.section(request, "tls")
     command = _command(ask.text(request, "runtime_path"))
     certificate, partner = ask.text(tls, "certificate", limit=_MAX_PEM), ask.text(tls, "partner_certificate", limit=_MAX_PEM)
-    key = ask.text(tls, "key", None, limit=_MAX_PEM)
+    key, witness = ask.text(tls, "key", None, limit=_MAX_PEM), ask.text(tls, "witness_certificate", None, limit=_MAX_PEM)
+    if settings.witness is not None and witness is None:
+        raise NodeError("tls_missing", "The pair has a witness, and its certificate was not given.", "Give the witness's certificate.")
     if key is None and read_bytes(host, OWN_KEY, _MAX_PEM) is None:
         raise NodeError("tls_missing", f"This node has no private key for the Tandem port ({OWN_KEY}) and none was given.",
                         "Give the key of the certificate.")
@@ -47,10 +49,12 @@ def configure(host: Host, request: dict, _progress: object) -> dict:
         make_folder(host, ROOT)
         if make_folder(host, TLS_FOLDER):
             host.restrict_to_administrators(host.path(TLS_FOLDER))
-    _check_tls(host, certificate, key, partner)
+    _check_tls(host, certificate, key, partner, witness)
     items = [(NODE_FILE, to_json(document)), (OWN_CERTIFICATE, certificate.encode()), (PARTNER_CERTIFICATE, partner.encode())]
     if key is not None:
         items.insert(1, (OWN_KEY, key.encode()))
+    if witness is not None:
+        items.append((WITNESS_CERTIFICATE, witness.encode()))
     attached = host.permit_open()
     written = [{"id": path.rsplit("\\", 1)[1], "changed": write_bytes_if_different(host, path, data, check)} for path, data in items]
     written.append({"id": "service", "changed": _install_service(host, command, check)})
@@ -126,17 +130,20 @@ def _restart(host: Host) -> None:
     host.service_start(GUARD_SERVICE, 60.0)
 
 
-def _check_tls(host: Host, certificate: str, key: str | None, partner: str) -> None:
+def _check_tls(host: Host, certificate: str, key: str | None, partner: str, witness: str | None) -> None:
     """Certificate and key belong together and everything parses, before anything is replaced."""
     import ssl
     import tempfile
+    from ..guard.tls import certificates_of
     try:
-        own = ssl.PEM_cert_to_DER_cert(certificate.strip())
-        if own == ssl.PEM_cert_to_DER_cert(partner.strip()):
-            raise NodeError("tls_invalid", "The node and its partner have the same certificate.",
-                            "Give each node a certificate of its own.")
+        own = certificates_of(certificate, "certificate")
+        for name, others in (("partner", certificates_of(partner, "partner_certificate")),
+                             ("witness", certificates_of(witness or "", "witness_certificate"))):
+            if set(own) & set(others):
+                raise NodeError("tls_invalid", f"The node and its {name} have the same certificate.",
+                                "Give each of them a certificate of its own.")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_verify_locations(cadata=certificate + "\n" + partner)
+        context.load_verify_locations(cadata="\n".join((certificate, partner, witness or "")))
         stored = host.path(OWN_KEY)
         if key is None:
             _load_pair(context, certificate, stored, host)

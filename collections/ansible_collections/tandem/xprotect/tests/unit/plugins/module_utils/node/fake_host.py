@@ -5,12 +5,14 @@
 
 Several machines live in one process; each has addresses of its own out of 127.0.0.0/8. The fence is simulated where it
 matters here: connections to the Management Server fail while the fence stands and no permit is open. `isolate` cuts a
-machine off from given addresses, `FakeRecorder` writes tables and answers GetRecorderStatus.
+machine off from given addresses, `FakeRecorder` writes tables and answers GetRecorderStatus. A machine's clocks can be moved
+(`skew`, `wall_skew`), so that no test has to wait for a lease to run out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import random
@@ -28,6 +30,7 @@ from ansible_collections.tandem.xprotect.plugins.module_utils.node.host import p
 from ansible_collections.tandem.xprotect.plugins.module_utils.node.host.base import (
     Drive, FenceRules, Host, HostError, ServiceStatus)
 from ansible_collections.tandem.xprotect.plugins.module_utils.node.recorder_local import CONFIG_FILE, INSTALLATION_KEY
+from ansible_collections.tandem.xprotect.tests.unit.plugins.module_utils.node.fake_fuse import FakeFuseProcess, FakeGuard
 
 RECORDER = "Milestone XProtect Recording Server"
 BANK = "444B824B-AAAA-4AAA-8AAA-0123456789AB"
@@ -60,6 +63,12 @@ class FakeHost(Host):
         self.free_bytes = 10 ** 12
         self.restricted: list[pathlib.Path] = []
         self.fail: dict[str, Exception] = {}  # method name -> what it raises
+        self.skew = 0.0  # seconds by which both clocks of this machine are ahead
+        self.wall_skew = 0.0  # and by which its wall clock alone is
+        self.generation = ""  # of its virtual machine
+        self.programs: list[list[str]] = []  # that were run
+        self.program_result: tuple[int, str] = (0, "")
+        self.fuse: FakeFuseProcess | None = None
         self.on_service: t.Callable[[str, str], None] = lambda _name, _state: None
         self.journal: list[tuple[float, str]] = []
         for drive in ("C", "D"):
@@ -74,6 +83,31 @@ class FakeHost(Host):
     def _perhaps_fail(self, method: str) -> None:
         if method in self.fail:
             raise self.fail[method]
+
+    # -- clocks
+    def monotonic(self) -> float:
+        return time.monotonic() + self.skew
+
+    def wall(self) -> float:
+        return time.time() + self.skew + self.wall_skew
+
+    def vm_generation(self) -> str:
+        self._perhaps_fail("vm_generation")
+        return self.generation
+
+    # -- processes
+    def run_program(self, command: list[str], timeout: float) -> tuple[int, str]:
+        self.programs.append(command)
+        self.note(f"run {command[0]}")
+        self._perhaps_fail("run_program")
+        return self.program_result
+
+    def start_runtime(self, arguments: list[str]) -> FakeFuseProcess:
+        """A fuse in a thread; killing the guard is only noted here, because its "process" is that of the tests."""
+        self._perhaps_fail("start_runtime")
+        assert arguments == ["fuse"]
+        self.fuse = FakeFuseProcess(self, FakeGuard(lambda: self.note("guard killed")))
+        return self.fuse
 
     # -- the machine
     def machine_name(self) -> str:
@@ -144,7 +178,7 @@ class FakeHost(Host):
 
     # -- network
     def addresses(self) -> dict[str, float | None]:
-        now = time.monotonic()
+        now = self.monotonic()
         for address, until in list(self.held.items()):
             if until is not None and until <= now:
                 del self.held[address]
@@ -152,7 +186,7 @@ class FakeHost(Host):
 
     def hold_address(self, address: str, prefix: int, lifetime: float, interface: str | None = None) -> None:
         self._perhaps_fail("hold_address")
-        self.held[address] = time.monotonic() + lifetime
+        self.held[address] = self.monotonic() + lifetime
 
     def drop_address(self, address: str) -> None:
         self.held.pop(address, None)
@@ -313,9 +347,17 @@ class FakeNode:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def trust(self, certificate: str, key: str, partner: str) -> None:
-        for path, text in ((store.OWN_CERTIFICATE, certificate), (store.OWN_KEY, key), (store.PARTNER_CERTIFICATE, partner)):
-            store.write_bytes(self.host, path, text.encode())
+    def trust(self, certificate: str, key: str, partner: str, witness: str = "") -> None:
+        for path, text in ((store.OWN_CERTIFICATE, certificate), (store.OWN_KEY, key), (store.PARTNER_CERTIFICATE, partner),
+                           (store.WITNESS_CERTIFICATE, witness)):
+            if text:
+                store.write_bytes(self.host, path, text.encode())
+
+    def configure(self, **fields: t.Any) -> None:
+        """Other settings, for the next start of the guard."""
+        self.document = {**self.document, **fields}
+        store.write_json(self.host, store.NODE_FILE, self.document)
+        self.settings = node_settings.parse(self.document)
 
     def start_guard(self) -> None:
         self._stop = threading.Event()
@@ -332,7 +374,9 @@ class FakeNode:
         self._thread = None
 
     def state_on_disk(self) -> dict:
-        return store.read_json(self.host, store.GUARD_FOLDER + "\\state.json")
+        """The voter's record; `epoch` is its number only, `holder` whose it is."""
+        record = store.read_json(self.host, store.GUARD_FOLDER + "\\state.json")["record"]
+        return {**record, "epoch": record["epoch"][0], "holder": record["epoch"][1]}
 
     def log(self) -> str:
         return self.host.path(store.GUARD_FOLDER + "\\guard.log").read_text()
@@ -343,18 +387,23 @@ class FakeNode:
 
 
 class FakePair:
-    """Two nodes, a Management Server that only accepts connections, real certificates, a subnet of their own."""
+    """Two nodes, a Management Server that only accepts connections, real certificates, a subnet of their own.
 
-    def __init__(self, root: pathlib.Path, ttl: float = 2.0):
+    `witness`: what `node.json` says of it; `fields`: more of node.json for both nodes.
+    """
+
+    def __init__(self, root: pathlib.Path, ttl: float = 4.0, witness: dict | None = None, **fields: t.Any):
         self.root = root
         subnet = f"127.{random.randrange(16, 250)}.{random.randrange(256)}"
         self.management = f"{subnet}.2"
         self._management_listener = socket.create_server((self.management, 0))
+        self._management_thread = threading.Thread(target=self._manage, daemon=True)
+        self._management_thread.start()
         tandem_port, recorder_port = _free_port(f"{subnet}.11"), _free_port(f"{subnet}.12")
         common = {"pair": "pair1", "recorder_id": "f9dc2bcd-faea-4138-bf5a-32cd15c91f2c", "tandem_port": tandem_port,
                   "service_address": {"address": f"{subnet}.10", "prefix": 24, "interface": "LAN"},
                   "management_addresses": [self.management], "management_ports": [self._management_listener.getsockname()[1]],
-                  "permit_ttl": ttl}
+                  "lease_ttl": ttl, "witness": witness, **fields}
         names = {"pair1-a": f"{subnet}.11", "pair1-b": f"{subnet}.12"}
         self.nodes: list[FakeNode] = []
         for name, partner in (("pair1-a", "pair1-b"), ("pair1-b", "pair1-a")):
@@ -362,15 +411,22 @@ class FakePair:
             self.nodes.append(FakeNode(root / name, document, self.management, name == "pair1-a", recorder_port))
         self.a, self.b = self.nodes
         self.service_address = f"{subnet}.10"
-        pem_a, key_a = certificates.create("pair1-a", names["pair1-a"])
-        pem_b, key_b = certificates.create("pair1-b", names["pair1-b"])
+        self.witness_address = witness["address"] if witness else None
+        (pem_a, key_a), (pem_b, key_b) = identity("pair1-a"), identity("pair1-b")
         self.a.trust(pem_a, key_a, pem_b)
         self.b.trust(pem_b, key_b, pem_a)
 
-    def isolate(self, node: FakeNode, management: bool) -> None:
-        """Cut the two nodes apart, and with `management` the given one off the Management Server as well."""
+    def _manage(self) -> None:
+        """The Management Server can be reached, and says nothing."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._management_listener.accept()[0].close()
+
+    def isolate(self, node: FakeNode, management: bool = False, witness: bool = False) -> None:
+        """Cut the two nodes apart, and with `management` and `witness` the given one off these as well."""
         other = self.b if node is self.a else self.a
-        node.host.isolated = {other.settings.address} | ({self.management} if management else set())
+        cut = {other.settings.address} | ({self.management} if management else set())
+        node.host.isolated = cut | ({self.witness_address} if witness and self.witness_address else set())
         other.host.isolated = {node.settings.address}
 
     def heal(self) -> None:
@@ -380,8 +436,17 @@ class FakePair:
     def close(self) -> None:
         for node in self.nodes:
             node.close()
+        with contextlib.suppress(OSError):
+            self._management_listener.shutdown(socket.SHUT_RDWR)
+        self._management_thread.join(5.0)
         self._management_listener.close()
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+@functools.cache
+def identity(name: str) -> tuple[str, str]:
+    """Certificate and key. Made once: what stands in them does not matter to any test."""
+    return certificates.create(name, "127.0.0.1")
 
 
 def _free_port(address: str) -> int:

@@ -1,18 +1,19 @@
 # Copyright: (c) 2026, the Tandem for XProtect authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard's parts alone: frames, permit, durable state, availability journal, log."""
+"""The guard's parts alone: frames, durable state, availability journal, log."""
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import threading
 import time
 
 import pytest
-from ansible_collections.tandem.xprotect.plugins.module_utils.node import store
-from ansible_collections.tandem.xprotect.plugins.module_utils.node.guard import heartbeat, log, permit, state, wire
-from ansible_collections.tandem.xprotect.plugins.module_utils.node.host.base import FenceRules
+from ansible_collections.tandem.xprotect.plugins.module_utils.node import settings, store
+from ansible_collections.tandem.xprotect.plugins.module_utils.node.guard import heartbeat, log, state, wire
+from ansible_collections.tandem.xprotect.plugins.module_utils.node.guard.protocol.terms import ATTACHED, Epoch
 from ansible_collections.tandem.xprotect.tests.unit.plugins.module_utils.node.fake_host import FakeHost
 
 
@@ -72,59 +73,60 @@ def test_message_that_does_not_fit_is_not_sent():
         wire.encode({"data": "x" * wire.MAX_FRAME})
 
 
-# -- permit ------------------------------------------------------------------------------------------------------------
-
-def test_permit_is_closed_when_nobody_renews_it(host):
-    expired = threading.Event()
-    keeper = permit.PermitKeeper(host, FenceRules(("10.0.0.1",)), expired.set)
-    keeper.open(1.0)
-    assert keeper.is_open() and host.permit_open()
-    assert keeper.renew(1.0)
-    assert expired.wait(30.0) and not host.permit_open() and not keeper.is_open()
-    assert keeper.renew(5.0) is False and not host.permit_open()
-    keeper.open(5.0)
-    assert host.permit_open()
-    keeper.end()
-    assert not host.permit_open()
-
-
-def test_late_renewal_is_refused_even_before_the_watch_thread_wakes(host, monkeypatch):
-    keeper = permit.PermitKeeper(host, FenceRules(("10.0.0.1",)))
-    keeper.open(60.0)
-    later = time.monotonic() + 61.0
-    monkeypatch.setattr(permit.time, "monotonic", lambda: later)
-    assert not keeper.is_open()
-    assert keeper.renew(60.0) is False and not host.permit_open()
-    monkeypatch.undo()
-    keeper.end()
-
-
 # -- state -------------------------------------------------------------------------------------------------------------
 
+SETTINGS = settings.parse({
+    "pair": "pair1", "recorder_id": "f9dc2bcd-faea-4138-bf5a-32cd15c91f2c", "node": "pair1-a", "address": "127.20.0.11",
+    "partner": {"name": "pair1-b", "address": "127.20.0.12"}, "tandem_port": 11443,
+    "service_address": {"address": "127.20.0.10", "prefix": 24}, "management_addresses": ["127.20.0.2"],
+    "witness": {"name": "witness-1", "address": "127.20.0.20", "port": 11444}})
+
+
 def test_state_is_on_the_disk_before_it_counts(host):
-    file = state.StateFile(host)
-    first = file.now
-    file.change(epoch=4, claim=state.ATTACHED, reason="test")
+    host.generation = "g1"
+    file = state.StateFile(host, SETTINGS)
+    first = file.record
+    assert (first.voting, first.generation, first.membership.nodes) == (False, "g1", ("pair1-a", "pair1-b"))
+    file.note_detach(1.5)
+    file.note_detach(0.5)
+    voted = dataclasses.replace(first, epoch=Epoch(4, "pair1-a", first.incarnation), claim=ATTACHED, reason="test")
+    file.store(voted)
     host.fail["replace_file"] = OSError(28, "full")
     with pytest.raises(store.NodeError):
-        file.change(epoch=5, claim=state.ATTACHED, reason="test")
-    assert file.now.epoch == 4
-    again = state.StateFile(host)
-    assert (again.now.epoch, again.now.claim, again.now.incarnation) == (4, state.ATTACHED, first.incarnation)
-    with pytest.raises(ValueError, match="must not fall"):
-        again.change(epoch=3, claim=state.NONE, reason="test")
+        file.store(dataclasses.replace(voted, epoch=Epoch(5, "pair1-b", "x")))
+    assert file.record == voted
+    again = state.StateFile(host, SETTINGS)
+    assert (again.record, again.lost, again.slowest_detach) == (voted, None, 1.5)
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"epoch": -1, "claim": "none", "incarnation": "x"}',
-                                    b'{"epoch": true, "claim": "none", "incarnation": "x"}',
-                                    b'{"epoch": 1, "claim": "king", "incarnation": "x"}'])
-def test_lost_state_gives_a_new_incarnation_and_keeps_the_damaged_file(host, damage):
-    before = state.StateFile(host).now.incarnation
+def test_the_time_of_a_state_is_that_of_its_last_change(host, monkeypatch):
+    moments = iter(range(1000, 9000, 1000))
+    monkeypatch.setattr(state, "_now_ms", lambda: next(moments))
+    file = state.StateFile(host, SETTINGS)
+    file.store(dataclasses.replace(file.record, claim=ATTACHED))
+    changed = file.since_ms
+    file.store(dataclasses.replace(file.record, reason="another one"))
+    assert changed > 1000 and file.since_ms == changed == state.StateFile(host, SETTINGS).since_ms
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b"[" * 100_000])
+def test_lost_state_gives_a_new_incarnation_without_a_vote_and_keeps_the_damaged_file(host, damage):
+    before = state.StateFile(host, SETTINGS).record.incarnation
     path = host.path(state.STATE_FILE)
     path.write_bytes(damage)
-    file = state.StateFile(host)
-    assert file.lost and file.now.epoch == 0 and file.now.incarnation != before
+    file = state.StateFile(host, SETTINGS)
+    assert file.lost and file.record.epoch.number == 0 and file.record.incarnation != before and not file.record.voting
     assert [kept.read_bytes() for kept in path.parent.glob("state.json.broken-*")] == [damage]
+
+
+@pytest.mark.parametrize("change", [{"pair": "pair2"}, {"node": "pair1-b"}, {"partner": "pair1-c"}, {"recorder_id": "another"},
+                                    {"record": None}, {"record": {"incarnation": "x"}}])
+def test_state_of_another_pair_or_without_its_fields_is_lost_as_well(host, change):
+    state.StateFile(host, SETTINGS)
+    document = store.read_json(host, state.STATE_FILE)
+    store.write_json(host, state.STATE_FILE, {**document, **change})
+    file = state.StateFile(host, SETTINGS)
+    assert file.lost and file.record.incarnation != document["record"]["incarnation"]
 
 
 # -- availability ------------------------------------------------------------------------------------------------------

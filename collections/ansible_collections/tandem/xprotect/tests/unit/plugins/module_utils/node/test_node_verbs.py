@@ -184,7 +184,7 @@ def test_running_guard_is_left_alone_when_nothing_changed_and_pending_while_atta
             {"id": "node.json", "changed": False}, {"id": "node.pem", "changed": False}, {"id": "partner.pem", "changed": False},
             {"id": "service", "changed": False}]}
     permit = host.open_permit(node.settings.fence_rules())
-    newer = {**wanted, "config": {**node.document, "permit_ttl": 4.0}}
+    newer = {**wanted, "config": {**node.document, "lease_ttl": 6.0}}
     pending = verb(host, "guard.configure", **newer)
     assert pending["changed"] and pending["guard_pending"] and pending["restart_needed"] and host.journal[-1][1] == "permit opened"
     for check in (True, False, False):
@@ -231,7 +231,7 @@ def test_selftest_of_a_healthy_node_leaves_nothing_behind(pair):
     before = sorted(str(path) for path in pair.a.host.path(store.ROOT).rglob("*"))
     result = verb(pair.a.host, "selftest")
     skipped = {name for name, outcome in outcomes(result).items() if outcome == "skipped"}
-    assert result["ok"] and skipped == {"address_lifetime", "permit_cycle"}
+    assert result["ok"] and skipped == {"management_time", "registration", "address_lifetime", "permit_cycle"}
     assert sorted(str(path) for path in pair.a.host.path(store.ROOT).rglob("*")) == before
 
 
@@ -240,7 +240,7 @@ def test_selftest_finds_what_does_not_work(pair):
     pair.a.recorder.stop()
     result = verb(pair.a.host, "selftest")
     assert not result["ok"]
-    assert {name for name, outcome in outcomes(result).items() if outcome == "error"} == {"files", "recorder_status"}
+    assert {name for name, outcome in outcomes(result).items() if outcome == "error"} == {"files", "media_drives", "recorder_status"}
 
 
 def test_selftest_tries_an_address_and_the_permit_on_request(pair, monkeypatch):
@@ -255,7 +255,7 @@ def test_selftest_tries_an_address_and_the_permit_on_request(pair, monkeypatch):
 # -- the program -------------------------------------------------------------------------------------------------------
 
 def run_main(monkeypatch, capsysbinary, host, name: str, stdin: bytes) -> tuple[int, list[dict]]:
-    monkeypatch.setattr(host_package, "load", lambda: host)
+    monkeypatch.setattr(host_package, "load", lambda verb: host)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
     status = main.main([name])
     return status, [json.loads(line) for line in capsysbinary.readouterr().out.splitlines()]
@@ -279,7 +279,7 @@ def test_errors_are_answers(monkeypatch, capsysbinary, host, name, stdin, expect
 
 def test_unexpected_errors_keep_their_traceback_to_themselves(monkeypatch, capsysbinary, host):
     monkeypatch.setattr(host, "drives", lambda: 1 / 0)
-    monkeypatch.setattr(host_package, "load", lambda: host)
+    monkeypatch.setattr(host_package, "load", lambda verb: host)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"{}")))
     assert main.main(["facts"]) == 1
     captured = capsysbinary.readouterr()

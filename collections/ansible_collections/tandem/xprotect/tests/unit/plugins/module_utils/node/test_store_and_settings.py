@@ -15,7 +15,7 @@ FILE = store.ROOT + "\\file.json"
 DOCUMENT = {"pair": "pair1", "recorder_id": "F9DC2BCD-faea-4138-bf5a-32cd15c91f2c", "node": "pair1-a", "address": "10.0.0.11",
             "partner": {"name": "pair1-b", "address": "10.0.0.12"}, "tandem_port": 11443,
             "service_address": {"address": "10.0.0.10", "prefix": 24, "interface": "LAN"}, "management_addresses": ["10.0.0.2"],
-            "permit_ttl": 8.0, "services": {"recorder": "Milestone XProtect Recording Server"}}
+            "lease_ttl": 8.0, "services": {"recorder": "Milestone XProtect Recording Server"}}
 
 
 @pytest.fixture
@@ -138,8 +138,28 @@ def test_settings_are_typed(host):
     found = settings.require(host)
     assert found.recorder_id == DOCUMENT["recorder_id"].lower() and found.management_ports == (9000, 80)
     assert found.fence_rules().management_addresses == ("10.0.0.2",) and found.fence_rules().inbound_ports == (7563, 9001, 11000)
-    minimal = {name: value for name, value in DOCUMENT.items() if name not in ("services", "permit_ttl")}
-    assert settings.parse(minimal).recorder_service == DOCUMENT["services"]["recorder"] and settings.parse(minimal).permit_ttl == 8.0
+    minimal = {name: value for name, value in DOCUMENT.items() if name not in ("services", "lease_ttl")}
+    assert settings.parse(minimal).recorder_service == DOCUMENT["services"]["recorder"] and settings.parse(minimal).lease_ttl == 8.0
+
+
+def test_witness_and_what_is_unattended(host):
+    plain = settings.parse(DOCUMENT)
+    assert (plain.witness, plain.promotion, plain.registration, plain.fence_agent, plain.health) == (None, "playbook", "once", None, None)
+    assert plain.voters == ("pair1-a", "pair1-b") and plain.lease_drift == 0.01
+    full = settings.parse({**DOCUMENT, "witness": {"name": "witness-1", "address": "10.0.0.20", "port": 11444}, "promotion": "automatic",
+                           "lease_ttl": 4, "health": {"stand": 5}, "fence_agent": {"command": ["C:\\off.exe", "b"]}})
+    assert full.witness == settings.Witness("witness-1", "10.0.0.20", 11444) and full.voters == ("pair1-a", "pair1-b", "witness")
+    assert full.lease_ttl == 4.0 and full.health == {"stand": 5}
+    assert full.fence_agent == settings.FenceAgent(("C:\\off.exe", "b"), 30.0)
+
+
+def test_configuration_hash_tells_every_file_that_a_guard_reads(host):
+    store.make_folder(host, store.TLS_FOLDER)
+    seen = {settings.configuration_sha256(host)}
+    for path in (store.NODE_FILE, store.OWN_CERTIFICATE, store.OWN_KEY, store.PARTNER_CERTIFICATE, store.WITNESS_CERTIFICATE):
+        store.write_bytes(host, path, b"x")
+        seen.add(settings.configuration_sha256(host))
+    assert len(seen) == 6
 
 
 @pytest.mark.parametrize(("fields", "named"), [
@@ -148,9 +168,16 @@ def test_settings_are_typed(host):
     ({"partner": {"name": "pair1-b", "address": "10.0.0.11"}}, "three different"), ({"tandem_port": 0}, "tandem_port"),
     ({"tandem_port": True}, "tandem_port"), ({"service_address": {"address": "10.0.0.11", "prefix": 24}}, "three different"),
     ({"service_address": {"address": "10.0.0.10"}}, "service_address.prefix"), ({"management_addresses": []}, "management_addresses"),
-    ({"management_addresses": ["ms.example"]}, "management_addresses"), ({"permit_ttl": 0.5}, "permit_ttl"),
-    ({"permit_ttl": "8"}, "permit_ttl"),
-    ({"services": {"recorder": 1}}, "services"), ({"management_ports": [70000]}, "management_ports"),
+    ({"management_addresses": ["ms.example"]}, "management_addresses"), ({"lease_ttl": 3.9}, "lease_ttl"),
+    ({"lease_ttl": "8"}, "lease_ttl"),
+    ({"services": {"recorder": 1}}, "services"), ({"management_ports": [70000]}, "management_ports"), ({"lease_ttl": 61}, "lease_ttl"),
+    ({"lease_drift": 0.06}, "lease_drift"), ({"lease_drift": True}, "lease_drift"), ({"promotion": "perhaps"}, "promotion"),
+    ({"registration": "never"}, "registration"), ({"health": []}, "health"), ({"register": "x"}, "register"),
+    ({"witness": {"name": "w", "address": "10.0.0.20"}}, "witness.port"), ({"witness": "10.0.0.20"}, "witness"),
+    ({"witness": {"name": "w", "address": "w", "port": 11444}}, "witness.address"),
+    ({"node": "witness"}, "no node may be named"), ({"partner": {"name": "witness", "address": "10.0.0.12"}}, "no node may be named"),
+    ({"fence_agent": {"command": []}}, "fence_agent.command"), ({"fence_agent": {"command": "off"}}, "fence_agent.command"),
+    ({"fence_agent": {"command": ["off"], "timeout": 0}}, "fence_agent.timeout"), ({"fence_agent": []}, "fence_agent"),
 ])
 def test_wrong_settings_are_named(fields, named):
     with pytest.raises(NodeError) as caught:

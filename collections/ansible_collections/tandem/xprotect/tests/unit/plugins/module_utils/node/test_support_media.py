@@ -202,7 +202,7 @@ class Node:
         document = {"pair": "pair1", "recorder_id": RECORDER_ID, "node": name, "address": f"127.9.0.{number[name]}",
                     "partner": {"name": partner, "address": f"127.9.0.{number[partner]}"}, "tandem_port": 11443,
                     "service_address": {"address": "127.9.0.10", "prefix": 24, "interface": "x"},
-                    "management_addresses": ["127.9.0.2"], "permit_ttl": 8.0, "services": {"recorder": RECORDER}}
+                    "management_addresses": ["127.9.0.2"], "lease_ttl": 8.0, "services": {"recorder": RECORDER}}
         self.host.path("C:\\ProgramData\\Tandem").mkdir(parents=True)
         self.host.path("C:\\ProgramData\\Tandem\\node.json").write_text(json.dumps(document))
         self.settings = node_settings.require(self.host)
