@@ -27,7 +27,10 @@ MAX_REQUEST = 32 * 1024 * 1024
 #: First part of a verb's name -> module under `verbs`.
 FAMILIES = {"facts": "facts", "selftest": "selftest", "lock": "lock", "service": "service", "storage": "storage",
             "guard": "guard", "fence": "guard", "attachment": "attachment", "identity": "identity", "config": "config",
-            "media": "media"}
+            "media": "media", "fuse": "fuse", "witness": "witness"}
+
+#: Verbs that are processes of their own for long. Their stdin is not a request: it does not exist, or is theirs to read.
+RESIDENT = frozenset({"guard", "fuse", "witness"})
 
 Progress = t.Callable[..., None]
 Verb = t.Callable[[Host, dict, Progress], dict]
@@ -70,9 +73,8 @@ def _run(arguments: list[str]) -> dict:
     if len(arguments) != 1:
         raise NodeError("bad_request", "Exactly one argument is expected: the verb.")
     verb = find(arguments[0])
-    # The resident guard is started by the service manager, which gives it no stdin to read.
-    request = {} if arguments[0] == "guard" else _request()
-    return verb(host_package.load(), request, progress)
+    request = {} if arguments[0] in RESIDENT else _request()
+    return verb(host_package.load(arguments[0]), request, progress)
 
 
 def _request() -> dict:
