@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Inventory of the simulated site: what `make lab` (or a demo, or a test) wrote into its site.json.
 
-``TANDEM_LAB_SITE`` names another site.json. Without a raised site the inventory is empty and says so on stderr.
+``TANDEM_LAB_SITE`` names another site.json. Without a raised site the inventory is empty and says so on stderr. The group
+`tandem_witnesses` holds the witness's machine; with ``TANDEM_LAB_WITNESS=off`` the pairs do without a third voter.
 """
 
 from __future__ import annotations
@@ -15,26 +16,34 @@ import sys
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 DEFAULT = PROJECT / "build" / "lab" / "site.json"
+WITNESS = os.environ.get("TANDEM_LAB_WITNESS", "on") != "off"
+
+
+def machine(description: dict) -> dict:
+    return {
+        "name": description["name"],
+        "address": description["address"],
+        "winrm_url": description["winrm_url"],
+        "winrm_transport": "ntlm",
+        "username": description["username"],
+        "password": description["password"],
+    }
+
+
+def witness(site: dict) -> dict:
+    return {**machine(site["witness"]), "port": site["witness"]["port"]}
 
 
 def pair_variables(site: dict, pair: dict) -> dict:
     user = site["management_server"]["basic_user"]
+    voter = {"witness": witness(site)} if WITNESS and "witness" in site else {}
     return {
         "tandem_pair": {
             "pair": pair["name"],
             "recorder_id": pair["recorder_id"],
             "service_address": {"address": pair["service_address"], "prefix": 24},
-            "nodes": [
-                {
-                    "name": node["name"],
-                    "address": node["address"],
-                    "winrm_url": node["winrm_url"],
-                    "winrm_transport": "ntlm",
-                    "username": node["username"],
-                    "password": node["password"],
-                }
-                for node in pair["nodes"]
-            ],
+            "nodes": [machine(node) for node in pair["nodes"]],
+            **voter,
             "management_server": {
                 "url": site["management_server"]["http_url"],
                 "auth": "basic",
@@ -47,17 +56,25 @@ def pair_variables(site: dict, pair: dict) -> dict:
 
 def inventory(site: dict) -> dict:
     pairs = {pair["name"]: pair_variables(site, pair) for pair in site["pairs"]}
-    shared = {
+    witnesses = {site["witness"]["name"]: {"tandem_witness": witness(site)}} if "witness" in site else {}
+    local = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "tandem_python_archive": site["python_archive"],
+    }
+    shared = {
+        **local,
         # The lab keeps tables of a few seconds and loses machines every minute: everything is scaled down with it.
-        "tandem_permit_ttl": 4.0,
+        "tandem_lease_ttl": 4.0,
         "tandem_item_paths": {"local_configuration_cache": r"C:\ProgramData\Milestone\XProtect Recording Server\ConfigurationCache.json"},
         "tandem_variance": "long",
         "tandem_variance_min_ms": 3000,
     }
-    return {"tandem_pairs": {"hosts": sorted(pairs), "vars": shared}, "_meta": {"hostvars": pairs}}
+    return {
+        "tandem_pairs": {"hosts": sorted(pairs), "vars": shared},
+        "tandem_witnesses": {"hosts": sorted(witnesses), "vars": local},
+        "_meta": {"hostvars": pairs | witnesses},
+    }
 
 
 def main() -> None:

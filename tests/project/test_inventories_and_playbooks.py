@@ -46,6 +46,8 @@ def check(variables: dict) -> None:
         pair["recorder_id"] = SITE["pairs"][0]["recorder_id"]  # the example leaves it to be filled in, and the modules refuse it as it is
     if isinstance(pair.get("management_server"), str):
         pair["management_server"] = variables["tandem_management_server"]
+    if isinstance(pair.get("witness"), str):
+        pair["witness"] = variables["tandem_witness"]
     validation = ArgumentSpecValidator(PAIR_SPEC).validate(pair)
     assert validation.error_messages == []
     assert len(PairDefinition.from_params(validation.validated_parameters).nodes) == 2

@@ -24,8 +24,9 @@ def run_module(argument_spec: dict[str, t.Any], operation: types.ModuleType | t.
     from .operations.context import Context  # after the arguments: a wrong argument is told without loading the rest
 
     run = operation if callable(operation) else operation.run
+    kind = getattr(operation, "CONTEXT", Context)
     try:
-        with Context(module.params, module.check_mode, module._diff) as context:
+        with kind(module.params, module.check_mode, module._diff) as context:
             result = dict(run(context))
             for text in context.warnings:
                 module.warn(text)

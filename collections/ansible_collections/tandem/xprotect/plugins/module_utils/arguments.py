@@ -14,9 +14,8 @@ import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
-NODE_SPEC: dict[str, t.Any] = {
-    "name": {"type": "str", "required": True},
-    "address": {"type": "str", "required": True},
+# How a machine is reached by WinRM: the same for a node and for a witness on Windows.
+WINRM_SPEC: dict[str, t.Any] = {
     "winrm_url": {"type": "str"},
     "winrm_transport": {"type": "str", "choices": ["ntlm", "kerberos", "certificate", "basic"], "default": "ntlm"},
     "username": {"type": "str"},
@@ -26,6 +25,22 @@ NODE_SPEC: dict[str, t.Any] = {
     "ca_file": {"type": "path"},
     "validate_certificate": {"type": "bool", "default": True},
     "connect_timeout": {"type": "int", "default": 5},
+}
+
+NODE_SPEC: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    **WINRM_SPEC,
+}
+
+WITNESS_SPEC: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 11444},
+    "connection": {"type": "str", "choices": ["winrm", "local", "none"], "default": "winrm"},
+    "certificate": {"type": "str"},
+    "certificate_file": {"type": "path"},
+    **WINRM_SPEC,
 }
 
 SERVICE_ADDRESS_SPEC: dict[str, t.Any] = {
@@ -50,6 +65,7 @@ PAIR_SPEC: dict[str, t.Any] = {
     "nodes": {"type": "list", "elements": "dict", "required": True, "options": NODE_SPEC},
     "management_server": {"type": "dict", "options": MANAGEMENT_SERVER_SPEC},
     "tandem_port": {"type": "int", "default": 11443},
+    "witness": {"type": "dict", "options": WITNESS_SPEC},
 }
 
 

@@ -91,6 +91,19 @@ def read(pem: str) -> NodeCertificate:
         sha256=certificate.fingerprint(hashes.SHA256()).hex())
 
 
+def split(text: str) -> list[str]:
+    """The certificates in a text, each as PEM. Two while one is exchanged for the other: both are trusted for that time."""
+    return [block + "\n" for block in re.findall(r"-----BEGIN CERTIFICATE-----\s.*?-----END CERTIFICATE-----", text, re.DOTALL)]
+
+
+def together(*pems: str) -> str:
+    """One text of several certificates, each once."""
+    found: list[str] = []
+    for pem in pems:
+        found += [block for block in split(pem) if block not in found]
+    return "".join(found)
+
+
 def _alternatives(node: str, address: str) -> list[x509.GeneralName]:
     found: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address))]
     if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", node):  # names of nodes may hold blanks, DNS names may not

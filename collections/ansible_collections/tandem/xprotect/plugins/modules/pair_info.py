@@ -124,6 +124,54 @@ nodes:
     permit_open:
       description: Whether the fence is open for this node.
       type: bool
+    voting:
+      description: Whether its guard votes. False after its state was lost or turned back, until the others readmitted it.
+      type: bool
+    lease:
+      description:
+        - C(ttl) and C(margin) of the lease, C(deadline_in) (seconds for which an attached node may stay so) and C(free_in) (seconds for
+          which its vote is promised, 0 when it is free, null when only a release frees it).
+      type: dict
+    voters:
+      description: By voter when it was C(heard_ago), when it C(acknowledged_ago) a renewal, and whether it is C(voting).
+      type: dict
+    health:
+      description: C(score) from 0 to 100, C(causes) with C(code), C(message) and C(devices), and whether the node is C(serving_fit).
+      type: dict
+    maintenance:
+      description: Until when (C(until_ms)) and for which C(reason) planned maintenance is in force. Null when none is.
+      type: dict
+    fuse:
+      description: Whether the process that ends a hung guard is C(alive), and how often it was restarted (C(restarts)).
+      type: dict
+    promotion:
+      description: V(playbook) or V(automatic).
+      type: str
+    registration:
+      description: The C(mode), V(once) or V(each_time), and the C(error) of the last registration, null when it went well.
+      type: dict
+    fence_agent:
+      description: What came of the guard's own fence agent when it ran last, null when it never did.
+      type: raw
+voting:
+  description: Who votes in the pair, by the word of the attached node.
+  returned: success
+  type: dict
+  contains:
+    membership:
+      description: Number of the membership, which grows at each change.
+      type: int
+    voters:
+      description: Those with a vote, the nodes by name and the literal word V(witness).
+      type: list
+      elements: str
+    removed:
+      description: Nodes that were removed by a forced failover, see M(tandem.xprotect.pair_membership).
+      type: list
+      elements: str
+    witness:
+      description: Whether the witness has a vote (C(voter)) and when it was heard last (C(heard_ago)). Null for a pair without one.
+      type: dict
 clock_offset_seconds:
   description: How far the clock of the second node is ahead of that of the first.
   returned: success

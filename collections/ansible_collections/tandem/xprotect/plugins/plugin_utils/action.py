@@ -28,7 +28,7 @@ display = Display()
 TERMINAL = bool(sys.stdout and sys.stdout.isatty()) or os.environ.get("TANDEM_PROGRESS") == "1"
 
 
-def progress_text(pair: str, node: str | None, event: dict[str, t.Any]) -> str:
+def progress_text(pair: str | None, node: str | None, event: dict[str, t.Any]) -> str:
     """One line of progress, for people: ``pair north, node a: stage, done 12.0 MB of 48.0 MB``."""
     event = dict(event)
     event.pop("event", None)
@@ -37,7 +37,8 @@ def progress_text(pair: str, node: str | None, event: dict[str, t.Any]) -> str:
     if done is not None:
         parts.append(f"done {_megabytes(done)}" + (f" of {_megabytes(total)}" if total is not None else ""))
     parts += [f"{key} {_value(value)}" for key, value in event.items()]
-    return f"{f'pair {pair}, node {node}' if node else f'pair {pair}'}: {', '.join(parts)}"[:500]
+    where = [text for text in (f"pair {pair}" if pair else "", f"node {node}" if pair and node else node or "") if text]
+    return f"{', '.join(where)}: {', '.join(parts)}"[:500]
 
 
 def _megabytes(count: t.Any) -> str:
@@ -49,7 +50,7 @@ def _value(value: t.Any) -> str:
 
 
 class OperationAction(ActionBase):
-    """`OPERATION` is a module of ``module_utils.operations``: ``ARGUMENT_SPEC``, optional ``CONSTRAINTS``, ``run(context)``."""
+    """`OPERATION` is a module of ``module_utils.operations``: ``ARGUMENT_SPEC``, optional ``CONSTRAINTS`` and ``CONTEXT``, ``run(context)``."""
 
     OPERATION: t.ClassVar[types.ModuleType]
 
@@ -74,14 +75,14 @@ class OperationAction(ActionBase):
 
     def _operate(self, params: dict[str, t.Any], secrets: t.Iterable[str]) -> dict[str, t.Any]:
         def progress(node: str | None, event: dict[str, t.Any]) -> None:
-            text = remove_values(progress_text(params["pair"], node, event), secrets)
+            text = remove_values(progress_text(params.get("pair"), node, event), secrets)
             if TERMINAL:
                 display.display(text)
             else:
                 display.v(text)
 
         try:
-            with Context(params, bool(self._task.check_mode), bool(self._task.diff), progress) as context:
+            with getattr(self.OPERATION, "CONTEXT", Context)(params, bool(self._task.check_mode), bool(self._task.diff), progress) as context:
                 outcome = dict(self.OPERATION.run(context))
         except TandemError as error:
             return {"failed": True, "msg": str(error), **error.as_result()}

@@ -23,7 +23,12 @@ def facts(recorder_id=RECORDER, state=None, epoch=1, running=True, attach_state=
     if state:
         guard = {"state": state, "epoch": epoch, "since_ms": 1, "permit": {"open": state == "attached"}, "runtime_sha256": "r" * 64,
                  "service_address": {"address": "10.0.0.10", "held": state == "attached"}, "partner": {"heard_ago": 0.3},
-                 "recorder": {"devices": 8, "writing": 7}}
+                 "recorder": {"devices": 8, "writing": 7}, "voting": True, "incarnation": "i", "claim": None, "busy": None,
+                 "membership": {"number": 1, "voters": ["north-a", "north-b"]},
+                 "lease": {"ttl": 8.0, "margin": 1.7, "deadline_in": 5.0 if state == "attached" else None, "free_in": 0},
+                 "voters": {}, "fuse": {"alive": True, "restarts": 0}, "witness": None, "maintenance": None,
+                 "health": {"score": 100, "causes": [], "serving_fit": True}, "promotion": "playbook",
+                 "registration": {"mode": "once", "error": None}, "fence_agent": None}
     found = {
         "runtime": {"version": "0.1.0", "sha256": "r" * 64, "python": "3.11"},
         "machine": {"name": "M", "time_zone": "Romance Standard Time", "clock_ms": 1_700_000_000_000,
@@ -74,6 +79,11 @@ def silent(name, error="WinRM cannot be reached"):
 def views(a, b):
     """Views of both nodes from `view` arguments, or from a NodeView as it is."""
     return {name: found if isinstance(found, NodeView) else view(name, **found) for name, found in (("north-a", a), ("north-b", b))}
+
+
+WITNESS = {"name": "watch-1", "address": "10.0.0.20", "port": 11444, "connection": "winrm"}
+THREE = {"guard__status__membership": {"number": 2, "voters": ["north-a", "north-b", "witness"]},
+         "guard__status__witness": {"name": "watch-1", "heard_ago": 0.4}}
 
 
 class FakeSession:
@@ -139,6 +149,10 @@ class FakeContext(Context):
 
     def session(self, node_name):
         return FakeSession(self.site, self.pair.node(node_name).name)
+
+    def witness_session(self):
+        assert self.pair.witness is not None and self.pair.witness.way != "none"
+        return FakeSession(self.site, "witness")
 
     def management_server(self):
         return self.server if self.server is not None else super().management_server()

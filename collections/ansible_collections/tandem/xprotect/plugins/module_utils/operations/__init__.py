@@ -4,5 +4,6 @@
 """What the modules do, one file a noun. Each has ``ARGUMENT_SPEC``, optionally ``CONSTRAINTS``, and ``run(context)``.
 
 ``CONSTRAINTS`` holds AnsibleModule's ``mutually_exclusive``, ``required_together``, ``required_one_of``, ``required_if`` and
-``required_by``. ``run`` returns the result of the task: ``changed``, for changes also ``diff``, and what the noun is about.
+``required_by``; ``CONTEXT`` the class of the context where an operation is about no pair. ``run`` returns the result of the
+task: ``changed``, for changes also ``diff``, and what the noun is about.
 """

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import typing as t
 
-from ..errors import SeveralErrors, TandemError
+from ..errors import NodeUnreachable, SeveralErrors, TandemError
 from ..pair.identity import ClockSample
 from ..pair.roles import SILENT, NodeView, Roles, find_roles, views_of
 from .context import Context
@@ -16,11 +17,12 @@ from .context import Context
 FACTS_TIMEOUT = 60.0
 
 
-def read_facts(context: Context, strict: bool = True) -> tuple[dict[str, NodeView], dict[str, ClockSample]]:
+def read_facts(context: Context, strict: bool = True, patience: float | None = None) -> tuple[dict[str, NodeView], dict[str, ClockSample]]:
     """Views of both nodes, also of one that does not answer, and samples of the clocks of those that do.
 
     `strict`: a node that answers and yet gives no facts (refused login, missing runtime) is an error. That is a mistake to
-    be mended and no state of a pair. Two silent nodes are an error in any case.
+    be mended and no state of a pair. Two silent nodes are an error in any case. `patience`: for how many seconds more the second
+    answer is waited for once there is one; a node that is later counts as silent. For a failover, which the lease keeps safe.
     """
     samples: dict[str, ClockSample] = {}
 
@@ -32,7 +34,7 @@ def read_facts(context: Context, strict: bool = True) -> tuple[dict[str, NodeVie
             samples[session.node_name] = ClockSample(float(clock_ms), began, time.monotonic())
         return facts
 
-    outcomes = context.try_on_nodes(ask)
+    outcomes = context.try_on_nodes(ask) if patience is None else _with_patience(context, ask, patience)
     errors = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, TandemError)}
     mistakes = {name: error for name, error in errors.items() if strict and error.code not in SILENT}
     if len(errors) == len(outcomes) or len(mistakes) > 1:
@@ -40,6 +42,28 @@ def read_facts(context: Context, strict: bool = True) -> tuple[dict[str, NodeVie
     for error in mistakes.values():
         raise error
     return views_of(outcomes), samples
+
+
+def _with_patience(context: Context, ask: t.Callable[[t.Any], dict[str, t.Any]], patience: float) -> dict[str, t.Any]:
+    """Both nodes' answers, or one of them and its partner as silent."""
+    names, outcomes, changed = context.node_names, {}, threading.Condition()
+
+    def one(name: str) -> None:
+        outcome = context.try_on_nodes(ask, [name])[name]
+        with changed:
+            outcomes[name] = outcome
+            changed.notify_all()
+
+    for name in names:
+        threading.Thread(target=one, args=(name,), name=f"tandem facts {name}", daemon=True).start()
+    with changed:
+        changed.wait_for(lambda: len(outcomes) == len(names) or any(not isinstance(found, TandemError) for found in outcomes.values()))
+        changed.wait_for(lambda: len(outcomes) == len(names), patience)
+        found = dict(outcomes)
+    for name in names:
+        if name not in found:
+            found[name] = NodeUnreachable(f"it has not answered {patience:g} s after its partner", context.pair.name, name, code="timeout")
+    return found
 
 
 def both_samples(samples: t.Mapping[str, ClockSample], source: str, twin: str) -> tuple[ClockSample, ClockSample] | None:

@@ -19,7 +19,7 @@ import typing as t
 
 from ..errors import TandemError
 from ..pair import replication
-from ..pair.attachment import SWITCHOVER, plan_attachment
+from ..pair.attachment import ACCEPTABLE, SWITCHOVER, plan_attachment
 from ._attach import carry_out
 from ._config_items import Contents, read_items
 from ._integrations import Integrations
@@ -134,7 +134,8 @@ def _named(devices: t.Sequence[str]) -> str:
 def _hand_over(context: Context, wanted: str, fetches: bool = False) -> dict[str, t.Any]:
     integrations = Integrations(context)
     integrations.start()
-    plan = plan_attachment(context.pair, read_facts(context)[0], SWITCHOVER, wanted, fetches=fetches)
+    # That it is behind is what a turn is for, and what it records was looked at more closely than a score tells.
+    plan = plan_attachment(context.pair, read_facts(context)[0], SWITCHOVER, wanted, fetches=fetches, accept=ACCEPTABLE)
     if not plan.changed:
         return {"changed": False, "epoch": plan.epoch, "steps": [], "seconds": 0.0, "fingerprint": None}
     error = integrations.ready(60.0)

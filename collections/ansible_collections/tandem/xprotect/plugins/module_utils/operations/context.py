@@ -10,11 +10,13 @@ the caller (action plugin or module) does `Context.close`.
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import threading
 import typing as t
 
 from ..errors import SeveralErrors, TandemError
-from ..pair.pair import PairDefinition
+from ..local_runtime import LocalSession
+from ..pair.pair import WITNESS, PairDefinition
 from ..winrm import NodeSession
 from ..xprotect.management_server import ManagementServer
 
@@ -30,7 +32,7 @@ class Context:
         self.diff = diff
         self.warnings: list[str] = []
         self._progress = progress
-        self._sessions: dict[str, NodeSession] = {}
+        self._sessions: dict[str, t.Any] = {}
         self._management_server: ManagementServer | None = None
         self._lock = threading.RLock()
         self.pair: PairDefinition = PairDefinition.from_params(params)
@@ -61,6 +63,21 @@ class Context:
                                                         on_progress=lambda event: self.report(node.name, event),
                                                         brings_runtime=not self.check_mode)
             return self._sessions[node.name]
+
+    def witness_session(self) -> NodeSession | LocalSession:
+        """The kept connection to the machine of the witness, to manage it. Voting needs none: the nodes ask the witness themselves."""
+        witness = self.pair.witness
+        if witness is None or witness.way == "none":
+            what = "the pair has no witness" if witness is None else f"witness {witness.name} is not managed from this controller"
+            raise TandemError(what, pair=self.pair.name, code="no_witness",
+                              next_step="give witness with connection winrm or local, or have it done where the witness is managed.")
+        with self._lock:
+            if WITNESS not in self._sessions:
+                listener = functools.partial(self.report, witness.name)
+                self._sessions[WITNESS] = (
+                    LocalSession(witness.name, self.pair.name, on_progress=listener) if witness.way == "local" else
+                    NodeSession(witness.connection, self.pair.name, on_progress=listener, brings_runtime=not self.check_mode))
+            return self._sessions[WITNESS]
 
     def call(self, node_name: str, verb: str, request: dict[str, t.Any] | None = None, **keywords: t.Any) -> dict[str, t.Any]:
         """Run one verb of the node runtime on one node."""

@@ -18,7 +18,9 @@ import urllib.parse
 from .. import _runtime_build, certificates
 from ..arguments import with_pair
 from ..errors import TandemError
+from ..pair.pair import NodeDefinition
 from ..pair.roles import NodeView, find_roles, source_and_twin
+from . import _fence_agent, _witness
 from ._fitness import refuse_unfit_twin
 from ._nodes import read_facts
 from ._work import WorkLock
@@ -27,7 +29,20 @@ from .context import Context
 ARGUMENT_SPEC = with_pair(
     adopt={"type": "bool", "default": False},
     management_addresses={"type": "list", "elements": "str", "default": []},
-    permit_ttl={"type": "float", "default": 8.0},
+    lease_ttl={"type": "float", "default": 8.0},
+    lease_drift={"type": "float", "default": 0.01},
+    promotion={"type": "str", "choices": ["playbook", "automatic"], "default": "playbook"},
+    registration={"type": "str", "choices": ["once", "each_time"], "default": "once"},
+    register={"type": "dict", "options": {
+        "command": {"type": "list", "elements": "str"},
+        "task": {"type": "str"},
+        "timeout": {"type": "float", "default": 60.0},
+    }, "mutually_exclusive": [["command", "task"]]},
+    health={"type": "dict"},
+    guard_fence_agent={"type": "dict", "options": {
+        "command": {"type": "list", "elements": "str", "required": True},
+        "timeout": {"type": "float", "default": 30.0},
+    }},
 )
 UPLINK_PORT = 9000
 WARN_DAYS = 180
@@ -40,6 +55,7 @@ class Outcome:
     changed: bool = False
     items: list[str] = dataclasses.field(default_factory=list)
     guard_pending: bool = False
+    certificate: str | None = None
     certificate_sha256: str | None = None
 
     def note(self, item: str) -> None:
@@ -56,6 +72,14 @@ class Material:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trusted:
+    """What others accept as the certificate of a node or of the witness. Two in one text while one is exchanged."""
+
+    nodes: t.Mapping[str, str]
+    witness: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Caller:
     """How a verb is called, and whether only to look."""
 
@@ -64,7 +88,7 @@ class Caller:
 
 
 def run(context: Context) -> dict[str, t.Any]:
-    _check_ttl(context)
+    _check(context)
     views, samples = read_facts(context)
     refuse_unfit_twin(context, views, samples, "configure the guards")
     serving = unguarded_server(context, views)
@@ -72,38 +96,56 @@ def run(context: Context) -> dict[str, t.Any]:
         raise TandemError("it serves clients without a guard, and a fence would cut it off", pair=context.pair.name, node=serving,
                           code="adopt_needed", next_step="set adopt to true: the guard then opens its permit before the fence stands,"
                                                          " and no client is cut off.")
-    documents = _documents(context, views)
+    documents = node_documents(context, views)
     material = {name: _material(context, name, documents[name]["address"]) for name in context.node_names}
-    outcomes = _go_through(context, Caller(context.call, True), views, documents, material, serving)
+    trusted = Trusted({name: own.certificate for name, own in material.items()}, _witness.certificate(context))
+    outcomes = _go_through(context, Caller(context.call, True), views, documents, material, trusted, serving)
     if not context.check_mode and any(outcome.changed for outcome in outcomes.values()):
         with WorkLock(context, context.node_names, "configuring the guards") as work:
-            outcomes = _go_through(context, Caller(work.call, False), views, documents, material, serving)
+            outcomes = _go_through(context, Caller(work.call, False), views, documents, material, trusted, serving)
+    voting = _membership(context, views, outcomes, serving)
     for name, outcome in outcomes.items():
         if outcome.guard_pending:
             context.warn(f"node {name} is attached: its guard and fence go on as they are until it is headless; run node_guard again after"
                          " a switchover")
-    return _result(context, outcomes, serving)
+    return _result(context, outcomes, serving, voting)
 
 
 def _go_through(context: Context, caller: Caller, views: t.Mapping[str, NodeView], documents: t.Mapping[str, dict[str, t.Any]],
-                material: t.Mapping[str, Material], serving: str | None) -> dict[str, Outcome]:
+                material: t.Mapping[str, Material], trusted: Trusted, serving: str | None) -> dict[str, Outcome]:
     """All steps on both nodes, or (when only checking) what they would change."""
     outcomes = {}
     for name in sorted(context.node_names, key=lambda name: name == serving):  # the one that serves comes last
-        outcome = outcomes[name] = Outcome(certificate_sha256=certificates.read(material[name].certificate).sha256)
+        own = material[name].certificate
+        outcome = outcomes[name] = Outcome(certificate=own, certificate_sha256=certificates.read(own).sha256)
         if material[name].key:
             outcome.note("certificate")
-        _configure(context, caller, name, documents[name], material, outcome)
+        configure(context, caller, name, documents[name], material[name], trusted, outcome)
         if name == serving:
             _adopt(context, caller, name, outcome)
         _fence(caller, views[name], outcome, name == serving)
     return outcomes
 
 
-def _check_ttl(context: Context) -> None:
-    if not 4 <= context.params["permit_ttl"] <= 60:
-        raise TandemError(f"permit_ttl must be from 4 to 60 seconds and not {context.params['permit_ttl']:g}", pair=context.pair.name,
-                          code="configuration", next_step="correct the option (the default is 8).")
+def _check(context: Context) -> None:
+    params = context.params
+    for name, low, high in (("lease_ttl", 4, 60), ("lease_drift", 0, 0.05)):
+        if not low <= params[name] <= high:
+            unit = " seconds" if name == "lease_ttl" else ""
+            raise TandemError(f"{name} must be from {low:g} to {high:g}{unit} and not {params[name]:g}", pair=context.pair.name,
+                              code="configuration", next_step=f"correct the option (the default is {ARGUMENT_SPEC[name]['default']:g}).")
+    unattended = (params.get("register") or {}).get("task")  # a scheduled task has its credentials stored
+    if params["promotion"] == "automatic" and params["registration"] == "each_time" and not unattended:
+        raise TandemError("promotion automatic is refused with registration each_time: registering needs an administrator's logon, which a"
+                          " guard that acts by itself does not have", pair=context.pair.name, code="configuration",
+                          next_step="set promotion to playbook, name a scheduled task with stored credentials in register.task, or set"
+                                    " registration to once where the machines may share it.")
+    if params["promotion"] == "automatic" and context.pair.witness is None:
+        context.warn("promotion is automatic and the pair has no witness: without a third voter no node takes over from a silent one")
+    agent = params.get("guard_fence_agent")
+    if agent and not (agent["command"] and 1 <= agent["timeout"] <= 300):
+        raise TandemError("guard_fence_agent needs a command and a timeout from 1 to 300 seconds", pair=context.pair.name,
+                          code="configuration", next_step="correct the option or leave it out.")
 
 
 def unguarded_server(context: Context, views: t.Mapping[str, NodeView]) -> str | None:
@@ -140,13 +182,13 @@ def _usable(context: Context, name: str, present: t.Mapping[str, t.Any]) -> bool
     return days > 0
 
 
-def _configure(context: Context, caller: Caller, name: str, document: dict[str, t.Any], material: t.Mapping[str, Material],
-               outcome: Outcome) -> None:
+def configure(context: Context, caller: Caller, name: str, document: dict[str, t.Any], own: Material, trusted: Trusted,
+              outcome: Outcome) -> None:
     """Settings, certificates and the service of one node."""
-    own, partner = material[name], material[context.pair.partner(name).name]
     answer = caller.call(name, "guard.configure", {
         "config": document,
-        "tls": {"certificate": own.certificate, "key": own.key, "partner_certificate": partner.certificate},
+        "tls": {"certificate": own.certificate, "key": own.key, "partner_certificate": trusted.nodes[context.pair.partner(name).name],
+                "witness_certificate": trusted.witness},
         "runtime_path": _runtime_build.runtime_path(_runtime_build.sha256()),
         "check": caller.check,
     }, timeout=180.0)
@@ -185,9 +227,30 @@ def _fence(caller: Caller, view: NodeView, outcome: Outcome, serving: bool) -> N
         outcome.note("fence")
 
 
-def _documents(context: Context, views: t.Mapping[str, NodeView]) -> dict[str, dict[str, t.Any]]:
+def _membership(context: Context, views: t.Mapping[str, NodeView], outcomes: t.Mapping[str, Outcome], serving: str | None) -> str | None:
+    """Have the witness vote as the definition says: ``joins``, ``leaves`` or None. What has to wait is a warning.
+
+    A pair that was adopted just now began with all its voters; the attached node of an older one is told.
+    """
+    attached = find_roles(context.pair, views).attached
+    change = _witness.wanted_change(context, views[attached]) if attached and not serving else None
+    if change is None or attached is None:
+        return None
+    if not context.check_mode:
+        refused = _witness.bring_membership(context, attached, context.call)
+        if refused:
+            context.warn(f"the witness {change} later: {refused} (module pair_membership has it done, after the pair was registered there)")
+            return None
+    outcomes[attached].note("membership")
+    return change
+
+
+def node_documents(context: Context, views: t.Mapping[str, NodeView]) -> dict[str, dict[str, t.Any]]:
     """node.json of each node."""
-    pair = context.pair
+    pair, params = context.pair, context.params
+    witness = None if pair.witness is None else {
+        "name": pair.witness.name, "port": pair.witness.port,
+        "address": _ipv4(context, pair.witness.address, f"the address of witness {pair.witness.name}")[0]}
     addresses = {node.name: _ipv4(context, node.address, f"the address of node {node.name}")[0] for node in pair.nodes}
     management, ports = _management(context, views)
     documents = {}
@@ -197,9 +260,21 @@ def _documents(context: Context, views: t.Mapping[str, NodeView]) -> dict[str, d
             "pair": pair.name, "recorder_id": pair.recorder_id, "node": node.name, "address": addresses[node.name],
             "partner": {"name": partner.name, "address": addresses[partner.name]}, "tandem_port": pair.tandem_port,
             "service_address": pair.service_address.as_dict(), "management_addresses": management, "management_ports": ports,
-            "permit_ttl": float(context.params["permit_ttl"]), "services": {"recorder": "Milestone XProtect Recording Server"},
+            "lease_ttl": float(params["lease_ttl"]), "lease_drift": float(params["lease_drift"]),
+            "witness": witness, "promotion": params["promotion"], "registration": params["registration"],
+            "register": {key: value for key, value in (params.get("register") or {}).items() if value is not None} or None,
+            "health": params.get("health") or None, "fence_agent": _agent(context, partner),
+            "services": {"recorder": "Milestone XProtect Recording Server"},
         }
     return documents
+
+
+def _agent(context: Context, partner: NodeDefinition) -> dict[str, t.Any] | None:
+    """The guard's own fence agent, with its partner's name and address put in: a guard fences nobody else."""
+    agent = context.params.get("guard_fence_agent")
+    if not agent:
+        return None
+    return {"command": _fence_agent.concrete(agent["command"], context.pair, partner), "timeout": float(agent["timeout"])}
 
 
 def _management(context: Context, views: t.Mapping[str, NodeView]) -> tuple[list[str], list[int]]:
@@ -234,12 +309,13 @@ def _ipv4(context: Context, name: str, what: str) -> list[str]:
                           code="configuration", next_step="give IPv4 addresses (nodes[].address, management_addresses).") from None
 
 
-def _result(context: Context, outcomes: t.Mapping[str, Outcome], serving: str | None) -> dict[str, t.Any]:
+def _result(context: Context, outcomes: t.Mapping[str, Outcome], serving: str | None, voting: str | None) -> dict[str, t.Any]:
     changed = any(outcome.changed for outcome in outcomes.values())
     lines = [f"node {name}: {item}\n" for name in context.node_names for item in outcomes[name].items]
     return {
         "changed": changed,
         "adopted": serving,
+        "witness": voting,
         "nodes": {name: dataclasses.asdict(outcomes[name]) for name in context.node_names},
         "diff": {"before": "", "after": "".join(lines)},
     }

@@ -14,9 +14,8 @@ from ..pair import coverage, replication, report, status
 from ..pair.identity import clock_offset
 from ..pair.roles import NodeView, Roles, find_roles
 from ..xprotect import fingerprint
-from ._config_items import read_items
+from ._comparison import compare_items
 from ._nodes import both_samples, read_facts
-from ._turn import RECORD, settled_before
 from .context import Context
 from .media_coverage_info import read_coverage
 
@@ -46,6 +45,7 @@ def run(context: Context) -> dict[str, t.Any]:
         "epoch": roles.epoch,
         "guarded": roles.guarded,
         "nodes": [status.node_summary(context.pair, views[name], roles) for name in context.pair.names],
+        "voting": status.voting_summary(context.pair, views, roles),
         "clock_offset_seconds": None if offset is None else round(offset, 3),
         "coverage": _coverage(context, views) if context.params["coverage"] else None,
         "configuration": _configuration(context, views, roles, items) if context.params["configuration"] else None,
@@ -81,27 +81,11 @@ def _configuration(context: Context, views: t.Mapping[str, NodeView], roles: Rol
         return {"compared": False, "reason": f"node {silent[0]} is unreachable", "items": []}
     source = roles.attached or context.pair.names[0]
     target = context.pair.partner(source).name
-    found = [item for item in items if item.path is not None]
     try:
-        contents = context.on_nodes(lambda session: read_items(context, session.node_name, [*found, RECORD]))
+        compared = compare_items(context, source, target, items)
     except TandemError as error:
         return {"compared": False, "reason": error.message, "items": []}
-    return {"compared": True, "reason": None, "source": source, "target": target,
-            "items": [_item(context, item, source, target, contents) for item in items]}
-
-
-def _item(context: Context, item: replication.Item, source: str, target: str, contents: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Equal (or as a turn left it), different, or (null) not comparable: the source's file is missing or broken, or nobody said where."""
-    if item.path is None:
-        return {"id": item.id, "path": None, "equal": None, "sha256": {}, "error": None, "note": "not compared: no path given"}
-    theirs, ours = contents[source][item.id], contents[target][item.id]
-    hashes = {source: replication.fingerprint(item, theirs, ours), target: replication.fingerprint(item, ours, ours)}
-    equal, error = hashes[source] == hashes[target] or settled_before(context, item, contents), None
-    try:
-        replication.check_source(context.pair.name, source, item, theirs)
-    except TandemError as problem:
-        equal, error = None, f"node {source}: {problem.message}"
-    return {"id": item.id, "path": item.path, "equal": equal, "sha256": hashes, "error": error, "note": None}
+    return {"compared": True, "reason": None, "source": source, "target": target, "items": compared}
 
 
 def _fingerprint(context: Context) -> dict[str, t.Any] | None:

@@ -20,6 +20,8 @@ from ..errors import TandemError
 RESERVED_PORTS = {5985: "WinRM", 5986: "WinRM over TLS", 7563: "the recorder's clients", 9000: "the Management Server",
                   9001: "the recorder's web API", 11000: "failover servers"}
 DEFAULT_TANDEM_PORT = 11443
+DEFAULT_WITNESS_PORT = 11444
+WITNESS = "witness"  # the voter's id in every pair, whatever its machine is called
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}\Z")
 _HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\Z")
 _NEXT = "correct the definition of the pair (variable tandem_pair of its inventory host) and run again."
@@ -47,6 +49,20 @@ class ServiceAddress:
 
 
 @dataclasses.dataclass(frozen=True)
+class WitnessDefinition:
+    """The third voter. `connection`: how the controller reaches it (winrm, local or none), secrets included."""
+
+    name: str
+    address: str
+    port: int
+    connection: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def way(self) -> str:
+        return str(self.connection.get("connection") or "winrm")
+
+
+@dataclasses.dataclass(frozen=True)
 class PairDefinition:
     """One logical recorder: its name, its recorder id, its service address and its two nodes."""
 
@@ -55,6 +71,7 @@ class PairDefinition:
     service_address: ServiceAddress
     nodes: tuple[NodeDefinition, NodeDefinition]
     tandem_port: int = DEFAULT_TANDEM_PORT
+    witness: WitnessDefinition | None = None
     management_server: t.Mapping[str, t.Any] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -68,13 +85,20 @@ class PairDefinition:
         recorder_id = _guid(params.get("recorder_id"), problems)
         service = _service_address(params.get("service_address"), problems)
         nodes = _nodes(params.get("nodes"), problems)
-        port = _port(params.get("tandem_port"), problems)
+        port = _port(params.get("tandem_port"), "tandem_port", DEFAULT_TANDEM_PORT, problems)
+        witness = _witness(params.get("witness"), problems)
         _check_distinct(nodes, service, problems)
+        _check_witness(witness, nodes, service, problems)
         if problems or service is None:
             raise TandemError(_sentence(problems), pair=name or "(unnamed)", next_step=_NEXT, code="pair_definition",
                               details={"problems": problems})
         return cls(name=name, recorder_id=recorder_id, service_address=service, nodes=(nodes[0], nodes[1]), tandem_port=port,
-                   management_server=params.get("management_server") or None)
+                   witness=witness, management_server=params.get("management_server") or None)
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Who is meant to vote, in the order of the definition."""
+        return (*self.names, WITNESS) if self.witness else self.names
 
     @property
     def names(self) -> tuple[str, str]:
@@ -197,16 +221,46 @@ def _number(value: t.Any, low: int, high: int) -> int | None:
     return number if low <= number <= high else None
 
 
-def _port(value: t.Any, problems: list[str]) -> int:
+def _port(value: t.Any, option: str, default: int, problems: list[str]) -> int:
     if value in (None, ""):
-        return DEFAULT_TANDEM_PORT
+        return default
     port = _number(value, 1, 65535)
     if port is None:
-        problems.append(f"tandem_port must be a number from 1 to 65535 and not {value!r}")
-        return DEFAULT_TANDEM_PORT
+        problems.append(f"{option} must be a number from 1 to 65535 and not {value!r}")
+        return default
     if port in RESERVED_PORTS:
-        problems.append(f"tandem_port {port} is the port of {RESERVED_PORTS[port]}")
+        problems.append(f"{option} {port} is the port of {RESERVED_PORTS[port]}")
     return port
+
+
+def _witness(value: t.Any, problems: list[str]) -> WitnessDefinition | None:
+    if value in (None, "", {}):
+        return None
+    if not isinstance(value, t.Mapping):
+        problems.append("witness is not a dictionary with name and address")
+        return None
+    name, address = str(value.get("name") or ""), _address_or_name(value.get("address"))
+    if not _NAME.match(name):
+        problems.append(f"the witness has no usable name ({name!r})")
+    if address is None:
+        problems.append(f"the address of the witness is neither a usable IPv4 address nor a host name: {value.get('address')!r}")
+    port = _port(value.get("port"), "witness.port", DEFAULT_WITNESS_PORT, problems)
+    if value.get("certificate") and value.get("certificate_file"):
+        problems.append("witness.certificate and witness.certificate_file are both given, and one is enough")
+    return None if address is None else WitnessDefinition(name, address, port, {**value, "name": name, "address": address})
+
+
+def _check_witness(witness: WitnessDefinition | None, nodes: list[NodeDefinition], service: ServiceAddress | None,
+                   problems: list[str]) -> None:
+    for node in nodes:
+        if node.name.casefold() == WITNESS:
+            problems.append(f"a node cannot be called {node.name}: that is the third voter's name")
+        if witness is not None and node.address == witness.address:
+            problems.append(f"the witness has the address of node {node.name}: it has to run on neither, else it dies with one of them")
+        if witness is not None and node.name.casefold() == witness.name.casefold():
+            problems.append(f"the witness and a node are both called {node.name}")
+    if witness is not None and service is not None and witness.address == service.address:
+        problems.append(f"the service address {service.address} is also the address of the witness")
 
 
 def _check_distinct(nodes: list[NodeDefinition], service: ServiceAddress | None, problems: list[str]) -> None:

@@ -19,6 +19,8 @@ def status_text(info: t.Mapping[str, t.Any]) -> str:
     for node in info["nodes"]:
         lines.append(_node_row(node))
     lines.append("")
+    lines += _voting_lines(info.get("voting"), info["nodes"])
+    lines += _maintenance_lines(info["nodes"])
     lines += _coverage_lines(info.get("coverage"))
     lines += _config_lines(info.get("configuration"))
     lines += _fingerprint_lines(info.get("fingerprint"))
@@ -83,6 +85,36 @@ def _recorder_word(node: t.Mapping[str, t.Any]) -> str:
     if node["recorder_service"] != "running":
         return str(node["recorder_service"] or "missing")
     return str(node["connection_state"] or "running").lower()
+
+
+def _voting_lines(voting: t.Mapping[str, t.Any] | None, nodes: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
+    """Who votes, for how long the lease is sure, and how well each node is."""
+    if not voting or not voting["voters"]:
+        return []
+    words = [f"Votes: {', '.join(voting['voters'])}"]
+    if voting["witness"] and voting["witness"]["heard_ago"] is not None:
+        words.append(f"witness heard {duration(voting['witness']['heard_ago'])} ago")
+    lines = _wrapped("   ".join(words), "  ")
+    for node in nodes:
+        lease, health = node.get("lease") or {}, node.get("health") or {}
+        told = [f"health {health['score']:g}"] if isinstance(health.get("score"), (int, float)) else []
+        if node.get("state") == "attached" and isinstance(lease.get("deadline_in"), (int, float)):
+            told.append(f"lease for {duration(lease['deadline_in'])} more")
+        elif isinstance(lease.get("free_in"), (int, float)) and lease["free_in"] > 0:
+            told.append(f"its vote is promised for {duration(lease['free_in'])} more")
+        if told:
+            lines.append(_fit(f"  node {node['name']}: {', '.join(told)}"))
+    return [*lines, ""]
+
+
+def _maintenance_lines(nodes: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
+    lines = []
+    for node in nodes:
+        found = node.get("maintenance")
+        if found and isinstance(found.get("until_ms"), (int, float)):
+            reason = found.get("reason") or "no reason given"
+            lines += _wrapped(f"Maintenance on node {node['name']} until {clock(found['until_ms'])}: {reason}", "  ")
+    return [*lines, ""] if lines else []
 
 
 def _coverage_lines(coverage: t.Mapping[str, t.Any] | None) -> list[str]:

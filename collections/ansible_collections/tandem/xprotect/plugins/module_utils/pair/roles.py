@@ -78,6 +78,33 @@ class NodeView:
         return self.part("guard", "status", "epoch")
 
     @property
+    def voters(self) -> tuple[str, ...]:
+        """Who votes in this pair, as far as its guard knows. Empty when unknown."""
+        voters = self.part("guard", "status", "membership", "voters")
+        return tuple(str(voter) for voter in voters) if isinstance(voters, (list, tuple)) else ()
+
+    @property
+    def lease_free(self) -> bool:
+        """Its guard promised its vote to nobody: what it knows of the lease has run out."""
+        return self.part("guard", "status", "lease", "free_in") == 0
+
+    @property
+    def health_score(self) -> float | None:
+        score = self.part("guard", "status", "health", "score")
+        return score if isinstance(score, (int, float)) else None
+
+    @property
+    def health_causes(self) -> list[t.Mapping[str, t.Any]]:
+        """What its guard says is wrong with it: code, message and devices of each cause."""
+        return [cause for cause in self.part("guard", "status", "health", "causes") or [] if isinstance(cause, t.Mapping)]
+
+    @property
+    def serving_fit(self) -> bool | None:
+        """Whether its guard thinks that it can serve clients; None when it does not say."""
+        fit = self.part("guard", "status", "health", "serving_fit")
+        return fit if isinstance(fit, bool) else None
+
+    @property
     def fenced(self) -> bool:
         return bool(self.part("fence", "installed"))
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
-from .pair import PairDefinition
+from .pair import WITNESS, PairDefinition
 from .roles import NodeView, Roles
 
 MAX_CLOCK_OFFSET = 2.0
+HEARD_LIMIT = 5.0  # seconds after which a voter that was not heard is worth a word
 
 
 def node_summary(pair: PairDefinition, view: NodeView, roles: Roles) -> dict[str, t.Any]:
@@ -41,6 +42,17 @@ def node_summary(pair: PairDefinition, view: NodeView, roles: Roles) -> dict[str
         "fence_installed": view.fenced,
         "service_address_held": bool((guard.get("service_address") or {}).get("held")),
         "partner_heard_ago": (guard.get("partner") or {}).get("heard_ago"),
+        "witness_heard_ago": (guard.get("witness") or {}).get("heard_ago"),
+        "voting": guard.get("voting"),
+        "membership": guard.get("membership"),
+        "voters": guard.get("voters"),
+        "lease": guard.get("lease"),
+        "fuse": guard.get("fuse"),
+        "health": guard.get("health"),
+        "maintenance": guard.get("maintenance"),
+        "promotion": guard.get("promotion"),
+        "registration": guard.get("registration"),
+        "fence_agent": guard.get("fence_agent"),
         "drives": view.part("machine", "drives") or [],
         "time_zone": view.part("machine", "time_zone"),
         "runtime": view.part("runtime", "version"),
@@ -59,6 +71,19 @@ def node_state(view: NodeView, roles: Roles) -> str:
     return "serving" if roles.attached == view.name else "unguarded"
 
 
+def voting_summary(pair: PairDefinition, views: t.Mapping[str, NodeView], roles: Roles) -> dict[str, t.Any]:
+    """Who votes in the pair and who does not, by the word of the attached node, else of any that answers."""
+    known = [view for view in views.values() if view.voters]
+    teller = next((view for view in known if view.name == roles.attached), None) or max(
+        known, key=lambda view: view.part("guard", "status", "membership", "number") or 0, default=None)
+    if teller is None:
+        return {"membership": None, "voters": [], "removed": [], "witness": None}
+    heard = teller.part("guard", "status", "witness", "heard_ago")
+    return {"membership": teller.part("guard", "status", "membership", "number"), "voters": list(teller.voters),
+            "removed": [name for name in pair.names if name not in teller.voters],
+            "witness": {"voter": WITNESS in teller.voters, "heard_ago": heard} if pair.witness or WITNESS in teller.voters else None}
+
+
 def problems_of(pair: PairDefinition, views: t.Mapping[str, NodeView], roles: Roles, clock_offset: float | None = None,
                 config_differs: t.Sequence[str] = ()) -> list[str]:
     """Everything about the pair that needs somebody, most serious first."""
@@ -66,6 +91,7 @@ def problems_of(pair: PairDefinition, views: t.Mapping[str, NodeView], roles: Ro
     if roles.attached is None:
         found.append("no node is attached: clients are not served" if roles.complete else
                      "no node that answers is attached")
+    found += _voting_problems(pair, views, roles)
     for name in pair.names:
         found += _node_problems(pair, views[name])
     if config_differs:
@@ -76,6 +102,20 @@ def problems_of(pair: PairDefinition, views: t.Mapping[str, NodeView], roles: Ro
         values = {view.part(*path) for view in views.values() if view.reachable}
         if len(values) > 1:
             found.append(f"the {what} of the nodes differ: {' and '.join(sorted(str(value) for value in values))}")
+    return found
+
+
+def _voting_problems(pair: PairDefinition, views: t.Mapping[str, NodeView], roles: Roles) -> list[str]:
+    voting = voting_summary(pair, views, roles)
+    if not voting["voters"]:
+        return []
+    found = [f"node {name} has no vote: it was removed by a forced failover (playbook rejoin takes it back)" for name in voting["removed"]]
+    if pair.witness and WITNESS not in voting["voters"]:
+        found.append("the witness has no vote yet (module pair_membership)")
+    elif WITNESS in voting["voters"]:
+        heard = voting["witness"]["heard_ago"]
+        if heard is None or heard > HEARD_LIMIT:
+            found.append("the witness is not heard: a second failure would leave nobody attached")
     return found
 
 
@@ -95,7 +135,24 @@ def _node_problems(pair: PairDefinition, view: NodeView) -> list[str]:
         found.append(f"node {view.name}: the guard does not answer (service {view.part('guard', 'service', 'state') or 'missing'})")
     if not view.fenced:
         found.append(f"node {view.name} has no fence")
+    found += _guard_problems(view)
     running, installed = view.part("guard", "status", "runtime_sha256"), view.part("runtime", "sha256")
     if running and installed and running != installed:
         found.append(f"node {view.name}: the guard still runs an older runtime (it is replaced while the node is headless)")
+    return found
+
+
+def _guard_problems(view: NodeView) -> list[str]:
+    """What the guard says of itself and of its recorder."""
+    found = []
+    if view.part("guard", "status", "voting") is False:
+        found.append(f"node {view.name}: its guard does not vote (its state was lost or turned back; the others have to readmit it)")
+    if view.part("guard", "status", "fuse", "alive") is False:
+        found.append(f"node {view.name}: the fuse does not run, so that the node cannot be attached")
+    registration = view.part("guard", "status", "registration", "error")
+    if registration:
+        found.append(f"node {view.name}: it could not be registered at the Management Server: {registration}")
+    for cause in view.health_causes:
+        text = str(cause.get("message") or cause.get("code"))
+        found.append(f"node {view.name}: {text}")
     return found

@@ -27,6 +27,12 @@ def test_what_stands_in_it():
     assert certificates.create("north-a", "10.0.0.11")[0] != pem
 
 
+def test_several_in_one_text():
+    first, second = (certificates.create("north-a", "10.0.0.11")[0] for unused in range(2))
+    both = certificates.together(first, second, first)
+    assert certificates.split(both) == [first, second] and certificates.split("nothing") == []
+
+
 def test_a_name_that_is_no_dns_name_is_allowed():
     assert certificates.read(certificates.create("node a", "10.0.0.11")[0]).names == ()
 

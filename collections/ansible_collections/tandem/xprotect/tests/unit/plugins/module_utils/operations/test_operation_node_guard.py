@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.tandem.xprotect.plugins.module_utils import certificates
 from ansible_collections.tandem.xprotect.plugins.module_utils.errors import TandemError, VerbError
 from ansible_collections.tandem.xprotect.plugins.module_utils.operations import node_guard
-from ansible_collections.tandem.xprotect.tests.unit.builders import OTHER, Site
+from ansible_collections.tandem.xprotect.tests.unit.builders import OTHER, WITNESS, Site
 
 A, B = "north-a", "north-b"
 SERVING = {"attach_state": "Attached", "fenced": False}
@@ -60,7 +60,8 @@ def test_what_a_node_is_told():
         "pair": "north", "recorder_id": "f9dc2bcd-faea-4138-bf5a-32cd15c91f2c", "node": B, "address": "10.0.0.12",
         "partner": {"name": A, "address": "10.0.0.11"}, "tandem_port": 11443,
         "service_address": {"address": "10.0.0.10", "prefix": 24, "interface": None}, "management_addresses": ["10.0.0.2"],
-        "management_ports": [9000], "permit_ttl": 8.0, "services": {"recorder": "Milestone XProtect Recording Server"}}
+        "management_ports": [9000], "lease_ttl": 8.0, "lease_drift": 0.01, "witness": None, "promotion": "playbook", "registration": "once",
+        "register": None, "health": None, "fence_agent": None, "services": {"recorder": "Milestone XProtect Recording Server"}}
     assert request["runtime_path"].startswith("C:\\Program Files\\Tandem\\runtime\\") and request["runtime_path"].endswith("\\node.pyz")
 
 
@@ -171,8 +172,94 @@ def test_an_adoption_that_did_not_work_is_an_error():
 
 @pytest.mark.parametrize("ttl", [3.9, 61])
 def test_the_time_to_live(ttl):
-    with pytest.raises(TandemError, match="permit_ttl must be from 4 to 60"):
-        node_guard.run(new_pair().context(node_guard, permit_ttl=ttl))
+    with pytest.raises(TandemError, match="lease_ttl must be from 4 to 60"):
+        node_guard.run(new_pair().context(node_guard, lease_ttl=ttl))
+
+
+# -- the witness -------------------------------------------------------------------------------------------------------
+PEM = certificates.create("watch-1", "10.0.0.20")[0]
+
+
+def test_the_witness_is_written_and_pinned_on_both_nodes():
+    site = new_pair(witness__status={"certificate": PEM})
+    node_guard.run(site.context(node_guard, adopt=True, witness=WITNESS))
+    for request in site.requests("guard.configure"):
+        assert request["config"]["witness"] == {"name": "watch-1", "address": "10.0.0.20", "port": 11444}
+        assert request["tls"]["witness_certificate"] == PEM
+    assert "attachment.witness" not in {verb for unused, verb, unused2 in site.calls}, "a new pair begins with all its voters"
+
+
+@pytest.mark.parametrize("way", ["certificate", "certificate_file"])
+def test_a_witness_that_is_not_reached_from_here_has_its_certificate_given(way, tmp_path):
+    (tmp_path / "watch.pem").write_text(PEM)
+    given = {"certificate": PEM, "certificate_file": str(tmp_path / "watch.pem")}[way]
+    site = new_pair()
+    node_guard.run(site.context(node_guard, adopt=True, witness={**WITNESS, "connection": "none", way: given}))
+    assert site.requests("guard.configure")[0]["tls"]["witness_certificate"] == PEM
+    with pytest.raises(TandemError, match="give witness.certificate or witness.certificate_file"):
+        node_guard.run(site.context(node_guard, adopt=True, witness={**WITNESS, "connection": "none"}))
+    with pytest.raises(TandemError, match="the node's certificate cannot be read"):
+        broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        node_guard.run(site.context(node_guard, adopt=True, witness={**WITNESS, "connection": "none", "certificate": broken}))
+
+
+def test_a_witness_without_a_certificate_is_set_up_first():
+    site = new_pair(witness__status={"certificate": None})
+    with pytest.raises(TandemError) as caught:
+        node_guard.run(site.context(node_guard, adopt=True, witness=WITNESS))
+    assert caught.value.code == "no_certificate" and site.verbs() == [f"{A} guard.tls", f"{B} guard.tls", "witness witness.status"]
+
+
+@pytest.mark.parametrize(("voters", "witness", "change"), [([A, B], WITNESS, "joins"), ([A, B, "witness"], None, "leaves"),
+                                                           ([A, B, "witness"], WITNESS, None), ([A, B], None, None)])
+def test_the_witness_votes_as_the_definition_says(voters, witness, change):
+    site = provisioned(witness__status={"certificate": PEM}, attachment__witness={"changed": True})
+    for node in (A, B):
+        site.answers["facts"][node]["guard"]["status"]["membership"] = {"number": 1, "voters": voters}
+    result = node_guard.run(site.context(node_guard, witness=witness))
+    assert result["witness"] == change and result["changed"] is (change is not None)
+    assert (f"{A} attachment.witness" in site.verbs()) is (change is not None)
+    looked = node_guard.run(site.context(node_guard, check_mode=True, witness=witness))
+    assert looked["witness"] == change and len(site.requests("attachment.witness")) == (1 if change else 0)
+
+
+@pytest.mark.parametrize("answer", [
+    VerbError("it refuses", "north", A, code="no_majority"), {"changed": False, "membership": {"number": 1, "voters": [A, B]}}])
+def test_a_witness_that_cannot_vote_yet_votes_later(answer):
+    """It does not know the pair, or the guard of the attached node has not read its new settings."""
+    site = provisioned(witness__status={"certificate": PEM}, attachment__witness=answer)
+    found = site.context(node_guard, witness=WITNESS)
+    result = node_guard.run(found)
+    assert result["witness"] is None and not result["changed"] and "pair_membership" in found.warnings[0]
+
+
+# -- the policies ------------------------------------------------------------------------------------------------------
+def test_what_the_guards_may_do_by_themselves():
+    site = new_pair(witness__status={"certificate": PEM})
+    node_guard.run(site.context(node_guard, adopt=True, witness=WITNESS, promotion="automatic", registration="each_time",
+                                register={"command": None, "task": "Tandem\\Register", "timeout": 90.0}, health={"stand": 20},
+                                guard_fence_agent={"command": ["C:\\off.exe", "{node}", "{address}", "{pair}"], "timeout": 20.0}))
+    b, a = (request["config"] for request in site.requests("guard.configure") if not request["check"])
+    assert (a["promotion"], a["registration"], a["register"], a["health"]) == (
+        "automatic", "each_time", {"task": "Tandem\\Register", "timeout": 90.0}, {"stand": 20})
+    assert a["fence_agent"] == {"command": ["C:\\off.exe", B, "10.0.0.12", "north"], "timeout": 20.0}
+    assert b["fence_agent"]["command"][1:3] == [A, "10.0.0.11"], "a guard fences its partner and nobody else"
+
+
+@pytest.mark.parametrize("options", [{"promotion": "automatic", "registration": "each_time"}, {"lease_drift": 0.2},
+                                     {"guard_fence_agent": {"command": [], "timeout": 3.0}},
+                                     {"guard_fence_agent": {"command": ["x"], "timeout": 0.0}}])
+def test_policies_that_do_not_fit(options):
+    site = new_pair()
+    with pytest.raises(TandemError) as caught:
+        node_guard.run(site.context(node_guard, adopt=True, **options))
+    assert caught.value.code == "configuration" and site.calls == []
+
+
+def test_automatic_without_a_witness_is_a_warning():
+    found = provisioned().context(node_guard, promotion="automatic")
+    node_guard.run(found)
+    assert "no node takes over from a silent one" in found.warnings[0]
 
 
 def test_a_machine_that_cannot_be_a_twin_gets_no_guard():

@@ -24,6 +24,14 @@ def test_a_good_definition():
     assert "secret" not in repr(pair) and pair.nodes[0].connection["password"] == "secret"
 
 
+def test_a_witness():
+    witness = {"name": "watch-1", "address": "10.0.0.20", "password": "secret", "connection": "local"}
+    pair = PairDefinition.from_params(params(witness=witness))
+    assert (pair.witness.name, pair.witness.address, pair.witness.port, pair.witness.way) == ("watch-1", "10.0.0.20", 11444, "local")
+    assert pair.voters == ("north-a", "north-b", "witness") and "secret" not in repr(pair)
+    assert PairDefinition.from_params(params()).voters == ("north-a", "north-b")
+
+
 @pytest.mark.parametrize(("changes", "told"), [
     ({"nodes": nodes(("a", "10.0.0.11"))}, "exactly two nodes, and one is defined"),
     ({"nodes": nodes(("a", "10.0.0.11"), ("b", "10.0.0.12"), ("c", "10.0.0.13"))}, "exactly two nodes, and 3 are defined"),
@@ -50,6 +58,15 @@ def test_a_good_definition():
     ({"service_address": {"address": "10.0.0.255", "prefix": 24}}, "network's own or its broadcast address"),
     ({"tandem_port": 0}, "from 1 to 65535 and not 0"),
     ({"tandem_port": 7563}, "tandem_port 7563 is the port of the recorder's clients"),
+    ({"nodes": nodes(("Witness", "10.0.0.11"), ("b", "10.0.0.12"))}, "a node cannot be called Witness"),
+    ({"witness": {"name": "w", "address": "10.0.0.11"}}, "the witness has the address of node north-a: it has to run on neither"),
+    ({"witness": {"name": "w", "address": "10.0.0.10"}}, "service address 10.0.0.10 is also the address of the witness"),
+    ({"witness": {"name": "North-A", "address": "10.0.0.20"}}, "the witness and a node are both called north-a"),
+    ({"witness": {"name": "", "address": "10.0.0.300"}}, "the witness has no usable name"),
+    ({"witness": {"name": "w", "address": "10.0.0.300"}}, "address of the witness is neither a usable IPv4 address nor a host name"),
+    ({"witness": {"name": "w", "address": "10.0.0.20", "port": 9000}}, "witness.port 9000 is the port of the Management Server"),
+    ({"witness": {"name": "w", "address": "10.0.0.20", "certificate": "x", "certificate_file": "y"}}, "are both given"),
+    ({"witness": "watch-1"}, "witness is not a dictionary"),
 ])
 def test_what_is_refused(changes, told):
     with pytest.raises(TandemError) as caught:

@@ -7,8 +7,9 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tandem.xprotect.plugins.module_utils.pair import report, status
+from ansible_collections.tandem.xprotect.plugins.module_utils.pair.pair import PairDefinition
 from ansible_collections.tandem.xprotect.plugins.module_utils.pair.roles import find_roles
-from ansible_collections.tandem.xprotect.tests.unit.builders import OTHER, RECORDER, a_pair, silent, views
+from ansible_collections.tandem.xprotect.tests.unit.builders import OTHER, RECORDER, THREE, WITNESS, a_pair, params, silent, views
 
 ATTACHED, HEADLESS = {"state": "attached", "epoch": 4}, {"state": "headless", "epoch": 4}
 
@@ -17,7 +18,7 @@ def info(found, **changes):
     pair, roles = a_pair(), find_roles(a_pair(), found)
     result = {"pair": pair.name, "recorder_id": pair.recorder_id, "service_address": "10.0.0.10",
               "nodes": [status.node_summary(pair, found[name], roles) for name in pair.names],
-              "problems": status.problems_of(pair, found, roles)}
+              "voting": status.voting_summary(pair, found, roles), "problems": status.problems_of(pair, found, roles)}
     return {**result, **changes}
 
 
@@ -49,6 +50,52 @@ def test_a_healthy_pair_has_no_problem():
 ])
 def test_problems(a, b, told):
     assert info(views(a, b))["problems"] == told
+
+
+# -- votes and health --------------------------------------------------------------------------------------------------
+def three(**status_parts):
+    return {**THREE, **{f"guard__status__{name}": value for name, value in status_parts.items()}}
+
+
+@pytest.mark.parametrize(("a", "b", "told"), [
+    (three(), three(), []),
+    (three(witness={"name": "w", "heard_ago": 60.0}), three(), ["the witness is not heard: a second failure would leave nobody attached"]),
+    (three(witness={"name": "w", "heard_ago": None}), three(), ["the witness is not heard: a second failure would leave nobody attached"]),
+    (three(membership={"number": 5, "voters": ["north-a", "witness"]}), three(),
+     ["node north-b has no vote: it was removed by a forced failover (playbook rejoin takes it back)"]),
+    (three(voting=False), three(),
+     ["node north-a: its guard does not vote (its state was lost or turned back; the others have to readmit it)"]),
+    (three(), three(fuse={"alive": False, "restarts": 3}), ["node north-b: the fuse does not run, so that the node cannot be attached"]),
+    (three(), three(registration={"mode": "each_time", "error": "not authorised"}),
+     ["node north-b: it could not be registered at the Management Server: not authorised"]),
+    (three(), three(health={"score": 40, "causes": [{"code": "disk_full", "message": "drive D: is full", "devices": []}]}),
+     ["node north-b: drive D: is full"]),
+])
+def test_what_is_wrong_with_votes_and_health(a, b, told):
+    assert info(views({**ATTACHED, **a}, {**HEADLESS, **b}))["problems"] == told
+
+
+def test_a_defined_witness_without_a_vote_is_a_problem():
+    pair, found = PairDefinition.from_params(params(witness=WITNESS)), views(ATTACHED, HEADLESS)
+    assert status.problems_of(pair, found, find_roles(pair, found)) == ["the witness has no vote yet (module pair_membership)"]
+
+
+def test_who_votes_is_told_by_the_attached_node_else_by_the_newest_membership():
+    old, new = three(membership={"number": 2, "voters": ["north-a", "north-b", "witness"]}), three(
+        membership={"number": 3, "voters": ["north-b", "witness"]})
+    assert info(views({**HEADLESS, **old}, {**ATTACHED, **new}))["voting"]["removed"] == ["north-a"]
+    assert info(views({**HEADLESS, **old}, {**HEADLESS, **new}))["voting"]["membership"] == 3
+    assert info(views(silent("north-a"), {}))["voting"]["voters"] == []
+
+
+def test_votes_health_and_maintenance_as_text():
+    found = info(views({**ATTACHED, **three(maintenance={"until_ms": 1_700_000_000_000, "reason": "Windows updates, J. Doe " * 4})},
+                       {**HEADLESS, **three(lease={"free_in": 6.0})}))
+    text = report.status_text(found)
+    assert "Votes: north-a, north-b, witness   witness heard 0.4 s ago" in text
+    assert "  node north-a: health 100, lease for 5.0 s more" in text
+    assert "  node north-b: health 100, its vote is promised for 6.0 s more" in text
+    assert "Maintenance on node north-a until 2023-11-14 22:13:20 UTC: Windows" in text and max(map(len, text.splitlines())) <= 80
 
 
 def test_what_the_pair_as_a_whole_has():
