@@ -5,6 +5,9 @@
 
 No two machines have the same address: each has a claim in the name space of abstract Unix sockets, which the operating system
 frees when the machine loses power. An address that another machine has is a *duplicate*, as Windows' own detection reports it.
+
+A machine that nobody hears (it is about to stand still) defends no address but its own: it still believes that it has the others, and
+nothing keeps another machine from taking them. When it is heard again it takes back what is still its own and free.
 """
 
 from __future__ import annotations
@@ -28,18 +31,23 @@ _RETRY_SECONDS = 0.5
 class Address:
     address: str
     prefix: int
-    claim: socket.socket
+    claim: socket.socket | None = None  # None: not on the network, because the machine is silent
     expires: float | None = None  # by the loop's monotonic clock; None: static
     timer: asyncio.TimerHandle | None = None
 
     def release(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
-        self.claim.close()
+        self.give_up()
+
+    def give_up(self) -> None:
+        claim, self.claim = self.claim, None
+        if claim is not None:
+            claim.close()
 
 
 class Addresses:
-    """`added` and `removed` are called for each address that appears or goes."""
+    """`added` and `removed` are called for each address that appears or goes, `silenced` for one that is off the network for now."""
 
     def __init__(self, settings: MachineSettings, document: Document, events: EventLog):
         self._settings = settings
@@ -47,9 +55,11 @@ class Addresses:
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._retry: asyncio.TimerHandle | None = None
+        self._silent = False
         self.present: dict[str, Address] = {}
         self.duplicates: set[str] = set()
         self.added: t.Callable[[str], None] = lambda address: None
+        self.silenced: t.Callable[[str], None] = lambda address: None
         self.removed: t.Callable[[str], None] = lambda address: None
 
     def boot(self) -> None:
@@ -62,7 +72,9 @@ class Addresses:
         self._static()
 
     def _static(self) -> None:
-        self._retry = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         for item in self._document.value["static"]:
             address = item["address"]
             if address in self.present:
@@ -77,12 +89,54 @@ class Addresses:
             self._retry = self._loop.call_later(_RETRY_SECONDS, self._static)
 
     def _add(self, address: str, prefix: int) -> Address:
-        entry = Address(address, prefix, _claim(address))
+        entry = Address(address, prefix)
+        if not self._silent or address == self._settings.address:
+            entry.claim = _claim(address)
         self.present[address] = entry
         self.duplicates.discard(address)
+        if entry.claim is not None:
+            self._appeared(address)
+        return entry
+
+    def _appeared(self, address: str) -> None:
         self._events.add("address_added", address=address)
         self.added(address)
-        return entry
+
+    # -- on the network and off it -----------------------------------------------------------------------------------
+    def on_network(self) -> list[str]:
+        return [entry.address for entry in self.present.values() if entry.claim is not None]
+
+    def silence(self) -> None:
+        """Nobody hears the machine any more, so that it cannot say that an address is its own."""
+        self._silent = True
+        for entry in self.present.values():
+            if entry.claim is not None and entry.address != self._settings.address:
+                self.silenced(entry.address)
+                self._events.add("address_silenced", address=entry.address)
+                entry.give_up()  # last, as in `_remove`
+
+    def speak(self) -> None:
+        """It is heard again: take back what has not expired by its own clock, and what nobody took meanwhile."""
+        if self._silent:
+            self._silent = False
+            for entry in list(self.present.values()):
+                if entry.claim is None:
+                    self._take_back(entry)
+            self._static()
+
+    def _take_back(self, entry: Address) -> None:
+        if entry.expires is not None and entry.expires <= self._loop.time():
+            self._expire(entry)
+            return
+        try:
+            entry.claim = _claim(entry.address)
+        except MachineError:
+            self._events.add("address_duplicate", address=entry.address)
+            self._remove(entry)
+            if entry.expires is None:
+                self.duplicates.add(entry.address)  # tried again and again, as after a boot
+            return
+        self._appeared(entry.address)
 
     def owns(self, address: str) -> bool:
         return address in self.present

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 import typing as t
 
 from . import channel, sockets
 from .channel import MachineError as MachineError  # what callers catch
+
+_CLOSE_SECONDS = 5.0
 
 
 class MachineListener(socket.socket):
@@ -49,7 +52,17 @@ class MachinePermit:
         self._kernel = kernel
 
     def close(self) -> None:
-        self._kernel.close()
+        """When this returns the fence is closed and what it blocks is cut. TimeoutError when the kernel does not confirm that."""
+        if self._kernel.fileno() < 0:
+            return
+        with self._kernel, contextlib.suppress(ConnectionError):  # no kernel, no network
+            self._kernel.settimeout(_CLOSE_SECONDS)
+            self._kernel.shutdown(socket.SHUT_WR)
+            try:
+                while self._kernel.recv(256):  # it closes its end when all is done
+                    pass
+            except TimeoutError as error:
+                raise TimeoutError(f"the machine's kernel did not close the permit within {_CLOSE_SECONDS:g} s") from error
 
 
 class MachineClient:

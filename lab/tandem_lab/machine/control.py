@@ -39,6 +39,7 @@ class Control:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._answers: dict[str, t.Callable[[Parameters, int], t.Awaitable[Parameters]]] = {
             "status": self._status, "machine": self._machine, "drives": self._drives, "drive.set": self._set_drive,
+            "faults.reload": self._reload_faults,
             "fence.get": self._fence, "fence.install": self._install_fence, "fence.remove": self._remove_fence,
             "permit.status": self._permit_status,
             "address.list": self._addresses, "address.hold": self._hold_address, "address.drop": self._drop_address,
@@ -153,7 +154,7 @@ class Control:
     async def _open_permit(self, client: socket.socket, pid: int) -> None:
         permit = Permit(pid)
         self._kernel.firewall.permits.add(permit)
-        self._kernel.events.add("permit_opened", pid=pid)
+        self._kernel.events.add("permit_opened", permit=permit.number, pid=pid)
         try:
             await self._loop.sock_sendall(client, channel.encode({"ok": True}))
             while await self._loop.sock_recv(client, 256):
@@ -161,7 +162,7 @@ class Control:
         finally:
             self._kernel.firewall.permits.discard(permit)
             self._kernel.network.recheck()
-            self._kernel.events.add("permit_closed", pid=pid)
+            self._kernel.events.add("permit_closed", permit=permit.number, pid=pid)
 
     # -- fence ---------------------------------------------------------------------------------------------------
     async def _fence(self, _request: Parameters, _pid: int) -> Parameters:
@@ -223,6 +224,10 @@ class Control:
         else:
             self._kernel.free_bytes[letter] = int(request["free_bytes"])
         self._kernel.events.add("drive_set", letter=letter, free_bytes=request["free_bytes"])
+        return {}
+
+    async def _reload_faults(self, _request: Parameters, _pid: int) -> Parameters:
+        self._kernel.reload_faults()
         return {}
 
     async def _read_registry(self, request: Parameters, _pid: int) -> Parameters:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import itertools
 import typing as t
 
 from .channel import MachineError
@@ -36,10 +37,13 @@ class Fence:
 
 
 class Permit:
-    """One opening of the fence; whose it is only matters for the status."""
+    """One opening of the fence; whose it is only matters for the status, and its number for the event log."""
+
+    _numbers = itertools.count(1)
 
     def __init__(self, pid: int):
         self.pid = pid
+        self.number = next(self._numbers)
 
 
 class Firewall:

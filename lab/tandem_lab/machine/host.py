@@ -16,6 +16,7 @@ import typing as t
 
 from . import channel, sockets
 from .client import MachineClient, MachineListener, MachinePermit
+from .clock import MachineClock
 from .paths import PathError, WindowsPaths
 
 _BASES = ("tandem_node.host.base", "ansible_collections.tandem.xprotect.plugins.module_utils.node.host.base")
@@ -35,6 +36,37 @@ def _base() -> t.Any:
 
 
 base = _base()
+PYTHON = "C:\\Program Files\\Tandem\\python\\python.exe"
+#: Fault of a drive, as the kernel reports it -> Windows error number and text of whatever is written there.
+_DISK_FAULTS = {"full": (112, "there is not enough space on the disk"), "read-only": (19, "the media is write protected"),
+                "gone": (21, "the device is not ready")}
+_PR_SET_PDEATHSIG = 1
+
+
+class MachineProcess:
+    """A process that this handle means for ever, also when its number is another's."""
+
+    def __init__(self, pid: int):
+        self.pid = pid
+        try:
+            self._fd = os.pidfd_open(pid)
+        except OSError as error:
+            raise base.HostError(f"there is no process {pid}", 87) from error
+
+    def alive(self) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return not poll.poll(0)
+
+    def kill(self) -> None:
+        try:
+            signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
 
 
 class LabHost(base.Host):
@@ -44,6 +76,7 @@ class LabHost(base.Host):
             raise base.HostError(f"this process does not run on a lab machine: {channel.ROOT_ENVIRONMENT} is not set")
         self._paths = WindowsPaths(root)
         self._kernel = MachineClient()
+        self._clock = MachineClock(root)
         self._machine: dict[str, t.Any] | None = None
 
     def _call(self, op: str, timeout: float = 30.0, **parameters: t.Any) -> dict[str, t.Any]:
@@ -51,6 +84,35 @@ class LabHost(base.Host):
             return self._kernel.call(op, timeout=timeout, **parameters)
         except OSError as error:
             raise base.HostError(str(error), getattr(error, "code", None)) from error
+
+    # -- clocks --------------------------------------------------------------------------------------------------
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def wall(self) -> float:
+        return self._clock.wall()
+
+    def vm_generation(self) -> str:
+        return self._clock.generation()
+
+    # -- processes -----------------------------------------------------------------------------------------------
+    def start_runtime(self, arguments: list[str]) -> t.Any:
+        """Through the machine's own python.exe, in the session of this process: what kills a service's tree kills it as well."""
+        archive = sys.argv[0] if sys.argv else ""
+        if not archive.endswith(".pyz"):
+            raise base.HostError("this process does not run from a runtime archive, so that it could start another one")
+        children = importlib.import_module(base.__name__.rpartition(".")[0] + ".children")
+        command = [str(self.path(PYTHON)), "-I", "-B", "-X", "utf8", self._paths.windows(pathlib.Path(archive)), *arguments]
+        return children.PipeChild(command, preexec_fn=_dying_with_parent())
+
+    def process(self, pid: int) -> MachineProcess:
+        return MachineProcess(pid)
+
+    def run_program(self, command: list[str], timeout: float) -> tuple[int, str]:
+        """Linux passes on the lowest byte of an exit code only: 255 stands for -1, and so on."""
+        programs = importlib.import_module(base.__name__.rpartition(".")[0] + ".programs")
+        code, output = programs.run([str(self.path(command[0])), *command[1:]], timeout)
+        return (code - 256 if code > 199 else code), output
 
     # -- the machine ---------------------------------------------------------------------------------------------
     def _about(self) -> dict[str, t.Any]:
@@ -68,7 +130,9 @@ class LabHost(base.Host):
         return self._about()["time_zone"]
 
     def drives(self) -> list[t.Any]:
-        return [base.Drive(**drive) for drive in self._call("drives")["drives"]]
+        """The drives that are there. One with a fault keeps its place here unless it is gone."""
+        return [base.Drive(drive["letter"], drive["total_bytes"], drive["free_bytes"])
+                for drive in self._call("drives")["drives"] if drive.get("fault") != "gone"]
 
     def path(self, windows_path: str) -> pathlib.Path:
         try:
@@ -77,6 +141,7 @@ class LabHost(base.Host):
             raise base.HostError(str(error), 161) from error
 
     def replace_file(self, new: pathlib.Path, target: pathlib.Path) -> None:
+        self._refuse_on_faulty_disk(target)
         try:
             os.replace(new, target)
             folder = os.open(target.parent, os.O_RDONLY)
@@ -86,6 +151,15 @@ class LabHost(base.Host):
                 os.close(folder)
         except OSError as error:
             raise base.HostError(f"cannot put {new.name} in the place of {self._paths.windows(target)}: {error.strerror}") from error
+
+    def _refuse_on_faulty_disk(self, path: pathlib.Path) -> None:
+        """A fault of the drive, as the kernel reports it: simulated here, where every durable write of the product ends."""
+        letter = self._paths.windows(path)[:2]
+        drive = next((drive for drive in self._call("drives")["drives"] if drive["letter"] == letter), {"fault": "gone"})
+        fault = "full" if drive.get("free_bytes") == 0 else drive.get("fault")
+        if fault in _DISK_FAULTS:
+            code, text = _DISK_FAULTS[fault]
+            raise base.HostError(f"cannot write {self._paths.windows(path)}: {text}", code)
 
     def restrict_to_administrators(self, path: pathlib.Path) -> None:
         try:
@@ -200,3 +274,10 @@ class LabHost(base.Host):
 
     def permit_open(self) -> bool:
         return bool(self._call("permit.status")["permits"])
+
+
+def _dying_with_parent() -> t.Callable[[], object]:
+    """The lab's job object: the child ends with the thread that started it, however that one ends."""
+    import ctypes
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -16,7 +16,7 @@ import pathlib
 import sys
 import zipfile
 
-from . import launchers, recorder_config, settings, storage
+from . import launchers, recorder_config, server_configurator, settings, storage
 from .recorder_config import RecorderValues
 
 RECORDER_SERVICE = "Milestone XProtect Recording Server"
@@ -59,6 +59,7 @@ def create(folder: pathlib.Path, machine: settings.MachineSettings, recorder: Re
 def _install_recorder(folder: pathlib.Path, values: RecorderValues, start_type: str) -> tuple[dict[str, object], dict[str, object]]:
     """The Recording Server on disk. Its services and registry values."""
     launchers.write(folder / "C" / RECORDER_FOLDER / "VideoOS.Recorder.Service.exe", launchers.module("tandem_lab.recorder"))
+    server_configurator.install(folder)
     (folder / "C" / RECORDER_DATA / "Logs").mkdir(parents=True, exist_ok=True)
     (folder / "C" / RECORDER_DATA / "RecorderConfig.xml").write_bytes(recorder_config.render(values))
     services: dict[str, object] = {RECORDER_SERVICE: {

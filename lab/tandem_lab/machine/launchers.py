@@ -13,7 +13,8 @@ import sys
 import tandem_lab
 
 LAB = pathlib.Path(tandem_lab.__file__).resolve().parent.parent
-_PRECOMPILED = ("__init__", "channel", "sockets", "client", "aio", "host", "paths", "python_stub", "powershell_stub")
+_PRECOMPILED = ("__init__", "channel", "sockets", "client", "clock", "aio", "host", "paths", "python_stub", "powershell_stub",
+                "server_configurator")
 
 
 def bare(module: str, function: str = "main") -> str:

@@ -14,6 +14,7 @@ import typing as t
 from .addresses import Addresses
 from .connections import Connection, Connections, abort
 from .firewall import Firewall
+from .packets import PacketFilter
 from .settings import MachineSettings
 from .storage import EventLog
 
@@ -41,15 +42,17 @@ class Listening:
 
 
 class Network:
-    def __init__(self, settings: MachineSettings, addresses: Addresses, firewall: Firewall, events: EventLog):
+    def __init__(self, settings: MachineSettings, addresses: Addresses, firewall: Firewall, packets: PacketFilter, events: EventLog):
         self._settings = settings
         self._addresses = addresses
         self._firewall = firewall
+        self._packets = packets
         self._events = events
         self._loop = asyncio.get_running_loop()
         self.connections = Connections()
         self.listening: set[Listening] = set()
         addresses.added = self._address_added
+        addresses.silenced = self._address_silenced
         addresses.removed = self._address_removed
 
     # -- listening -----------------------------------------------------------------------------------------------
@@ -62,7 +65,7 @@ class Network:
             raise OSError(errno.EADDRNOTAVAIL, f"{address} is not an address of {self._settings.name}")
         listening = Listening(port, address, pid, deliver)
         try:
-            for own in list(self._addresses.present):
+            for own in self._addresses.on_network():
                 if listening.wants(own, self._settings.address):
                     self._open(listening, own)
         except OSError:
@@ -77,6 +80,7 @@ class Network:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, listening.port))
+            self._packets.attach(sock)
             sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
@@ -101,6 +105,7 @@ class Network:
             except OSError:
                 return  # nobody waits any more (or the caller has gone)
             accepted.setblocking(False)
+            self._packets.attach(accepted)  # it has the filter that its listener had when it came
             self._admit(listening, accepted, peer[0])
 
     def _admit(self, listening: Listening, accepted: socket.socket, peer: str) -> None:
@@ -150,6 +155,7 @@ class Network:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            self._packets.attach(sock)
             sock.bind((source, 0))
             async with asyncio.timeout(timeout):
                 await self._loop.sock_connect(sock, (target, port))
@@ -186,10 +192,14 @@ class Network:
                 except OSError as error:
                     self._events.add("listen_failed", address=address, port=listening.port, error=str(error))
 
-    def _address_removed(self, address: str) -> None:
+    def _address_silenced(self, address: str) -> None:
+        """Nobody listens on it any more; its connections stay, and hear nothing: perhaps the address comes back."""
         for listening in self.listening:
             if address in listening.sockets:
                 self._close(listening, address)
+
+    def _address_removed(self, address: str) -> None:
+        self._address_silenced(address)
         gone = [connection for connection in self.connections if connection.local[0] == address]
         for connection in gone:
             self.connections.cut(connection)

@@ -19,6 +19,7 @@ import typing as t
 
 from . import channel, commandline, settings
 from .paths import PathError, WindowsPaths
+from .storage import EventLog
 
 ERROR_FILE_NOT_FOUND = 2
 ERROR_ACCESS_DENIED = 5
@@ -65,8 +66,9 @@ class Process:
 class Processes:
     """The machine's process table."""
 
-    def __init__(self, root: pathlib.Path, machine: settings.MachineSettings, socket_name: str):
+    def __init__(self, root: pathlib.Path, machine: settings.MachineSettings, socket_name: str, events: EventLog):
         self._root = root
+        self._events = events
         self._paths = WindowsPaths(root)
         self._kernel_pid = os.getpid()
         self._environment = {
@@ -109,8 +111,13 @@ class Processes:
             raise channel.MachineError(f"cannot start {path.name}: {error}", ERROR_BAD_EXE_FORMAT) from error
         process = Process(popen, asyncio.get_running_loop())
         self.running[process.pid] = process
-        process.ended.add_done_callback(lambda _future: self.running.pop(process.pid, None))
+        self._events.add("process_started", pid=process.pid, program=path.name, does=_purpose(arguments))
+        process.ended.add_done_callback(lambda future: self._ended(process, future.result()))
         return process
+
+    def _ended(self, process: Process, code: int) -> None:
+        self.running.pop(process.pid, None)
+        self._events.add("process_ended", pid=process.pid, code=code)
 
     def _resolve(self, line: str) -> tuple[pathlib.Path, list[str]]:
         """Program file and arguments. A path with blanks and without quotes is tried piece by piece, as CreateProcess does."""
@@ -137,3 +144,9 @@ class Processes:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != self._kernel_pid:  # the kernel ended before the line above
             os._exit(1)
+
+
+def _purpose(arguments: list[str]) -> str | None:
+    """What an archive is to do (its first argument); of other programs nothing is told: their arguments may be anything."""
+    archive = next((index for index, argument in enumerate(arguments) if argument.lower().endswith(".pyz")), None)
+    return None if archive is None else next(iter(arguments[archive + 1:]), None)

@@ -217,7 +217,8 @@ class Services:
         if service.state == state:
             return
         service.state = state
-        self._events.add("service_state", service=service.name, state=state, **details)
+        pid = service.process.pid if service.process else None
+        self._events.add("service_state", service=service.name, state=state, pid=pid, **details)
         self._run(_announce(service))
 
     async def _wait(self, service: Service, states: tuple[str, ...], timeout: float) -> str:

@@ -68,13 +68,16 @@ class Document:
 
 
 class EventLog:
-    """`events.jsonl`: what happened to the machine, one JSON object a line, two files of bounded size."""
+    """`events.jsonl`: what happened to the machine, one JSON object a line, two files of bounded size.
+
+    `t_ms` is this computer's time, whatever the machine's own clock shows: so the logs of several machines can be compared.
+    """
 
     def __init__(self, path: pathlib.Path):
         self._path = path
 
     def add(self, kind: str, **details: t.Any) -> None:
-        line = json.dumps({"time_ms": time.time_ns() // 1_000_000, "event": kind, **details}) + "\n"
+        line = json.dumps({"t_ms": time.time_ns() // 1_000_000, "event": kind, **details}) + "\n"
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(line)
             size = file.tell()

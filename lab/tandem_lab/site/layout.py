@@ -16,6 +16,7 @@ CAMERA_PORT = 8080
 HTTP_PORT = 8080
 WINRM_PORT = 5985
 IMAGE_PORT = 7563
+WITNESS_PORT = 11444
 MAX_CAMERAS = 150
 MAX_PAIRS = 9
 PLACES = (
@@ -66,6 +67,20 @@ class NodePlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class WitnessPlan:
+    """The machine of the third voter: a plain Windows without a recorder."""
+
+    name: str
+    address: str
+    username: str = "administrator"
+    password: str = dataclasses.field(default_factory=password)
+
+    @property
+    def winrm_url(self) -> str:
+        return f"http://{self.address}:{WINRM_PORT}/wsman"
+
+
+@dataclasses.dataclass(frozen=True)
 class PairPlan:
     name: str
     recorder_id: str
@@ -84,6 +99,7 @@ class PairPlan:
 class Layout:
     subnet: str  # "127.16.3"
     pairs: tuple[PairPlan, ...]
+    witness: WitnessPlan
     server_name: str = "lab-ms"
     site_id: str = dataclasses.field(default_factory=new_id)
     camera_group_id: str = dataclasses.field(default_factory=new_id)
@@ -139,7 +155,8 @@ def plan(subnet: str, *, cameras: int, pairs: int) -> Layout:
     """A new site with `cameras` cameras on each of `pairs` recorders."""
     if not 1 <= pairs <= MAX_PAIRS or cameras < 1 or cameras * pairs > MAX_CAMERAS:
         raise ValueError(f"a lab site has 1 to {MAX_PAIRS} pairs and 1 to {MAX_CAMERAS} cameras in all, not {pairs} with {cameras} each")
-    return Layout(subnet, tuple(_pair(subnet, index, cameras) for index in range(pairs)))
+    witness = WitnessPlan("witness-1", f"{subnet}.3")
+    return Layout(subnet, tuple(_pair(subnet, index, cameras) for index in range(pairs)), witness)
 
 
 def describe(layout: Layout, *, python_archive: str, log_directory: str) -> dict[str, t.Any]:
@@ -157,19 +174,11 @@ def describe(layout: Layout, *, python_archive: str, log_directory: str) -> dict
                 "recorder_id": pair.recorder_id,
                 "service_url": pair.service_url,
                 "service_address": pair.service_address,
-                "nodes": [
-                    {
-                        "name": node.name,
-                        "address": node.address,
-                        "winrm_url": node.winrm_url,
-                        "username": node.username,
-                        "password": node.password,
-                    }
-                    for node in pair.nodes
-                ],
+                "nodes": [_machine(node) for node in pair.nodes],
             }
             for pair in layout.pairs
         ],
+        "witness": {**_machine(layout.witness), "port": WITNESS_PORT},
         "cameras": [
             {"id": camera.camera_id, "name": camera.name, "url": camera.url, "pair": pair.name, "recording_mode": camera.recording_mode}
             for pair in layout.pairs for camera in pair.cameras
@@ -177,3 +186,7 @@ def describe(layout: Layout, *, python_archive: str, log_directory: str) -> dict
         "python_archive": python_archive,
         "log_directory": log_directory,
     }
+
+
+def _machine(plan: NodePlan | WitnessPlan) -> dict[str, t.Any]:
+    return {"name": plan.name, "address": plan.address, "winrm_url": plan.winrm_url, "username": plan.username, "password": plan.password}

@@ -12,9 +12,11 @@ import typing as t
 from pathlib import Path
 
 from .. import subnet
+from ..faults import Faults, standstill
 from ..integrations.vms_client import lab_recorders
 from ..machine import image
 from ..machine.ctl import MachineControl
+from ..machine.storage import EventLog
 from ..management_server import files
 from . import layout, machines, model_builder, readiness
 from .processes import Processes
@@ -35,12 +37,14 @@ def _json(value: t.Any) -> bytes:
 class Site:
     """Create once, then `up` and `down` as often as wanted: ids, addresses, passwords and media stay.
 
-    The folder holds site.json (for integrations and inventories), machines/, management-server/, logs/, processes.json.
+    The folder holds site.json (for integrations and inventories), machines/, management-server/, logs/, processes.json, and
+    faults/ with faults.jsonl: what `faults` breaks.
     """
 
     def __init__(self, directory: Path | str):
         self.directory = Path(directory).absolute()
         self.processes = Processes(self.directory)
+        self.faults = Faults(self)
         self._die_with_parent = False
 
     # -- creation ------------------------------------------------------------------------------------------------
@@ -64,6 +68,7 @@ class Site:
         files.write_durable(self.directory / "cameras.json", _json(_camera_config(plan)), 0o644)
         for pair in plan.pairs:
             machines.create_pair(plan, pair, self.directory / "machines", shared)
+        machines.create_witness(plan, self.directory / "machines")
         archive = self.directory / "python-embed.zip"
         image.python_archive(archive)
         description = layout.describe(plan, python_archive=str(archive), log_directory=str(logs))
@@ -89,8 +94,14 @@ class Site:
         return json.loads((self.directory / "site.json").read_bytes())
 
     # -- machines ------------------------------------------------------------------------------------------------
+    def machines(self) -> dict[str, dict[str, t.Any]]:
+        """The nodes and the witness, as site.json describes them, by name."""
+        description = self.describe()
+        nodes = [node for pair in description["pairs"] for node in pair["nodes"]]
+        return {machine["name"]: machine for machine in (*nodes, *filter(None, [description.get("witness")]))}
+
     def machine_names(self) -> list[str]:
-        return [node["name"] for pair in self.describe()["pairs"] for node in pair["nodes"]]
+        return list(self.machines())
 
     def machine_directory(self, machine: str) -> Path:
         if machine not in self.machine_names():
@@ -122,6 +133,7 @@ class Site:
         self._die_with_parent = die_with_parent
         fresh = not self.processes.running(NETWORK)
         if fresh:
+            self.faults.forget()
             subnet.claim(f"{description['subnet']}.0/24").close()  # says at once, and clearly, when somebody else has it
         names = [NETWORK, CAMERAS, SERVER, *self.machine_names()]
         try:
@@ -138,43 +150,63 @@ class Site:
         server = self.directory / "management-server"
         module, arguments = {
             NETWORK: ("tandem_lab.subnet", ["--network", f"{self.describe()['subnet']}.0/24"]),
-            CAMERAS: ("tandem_lab.cameras", ["--config", str(self.directory / "cameras.json")]),
-            SERVER: ("tandem_lab.management_server", ["--config", str(server / "config.json")]),
+            CAMERAS: self._peer(CAMERAS, "tandem_lab.cameras", self.directory / "cameras.json"),
+            SERVER: self._peer(SERVER, "tandem_lab.management_server", server / "config.json"),
         }.get(name) or ("tandem_lab.machine", ["--dir", str(self.machine_directory(name))])
         self.processes.start(name, module, arguments, die_with_parent=self._die_with_parent)
+
+    def _peer(self, name: str, module: str, config: Path) -> tuple[str, list[str]]:
+        rules = self.faults.rules_file(name)
+        return "tandem_lab.machine.peer", ["--rules", str(rules), "--module", module, "--", "--config", str(config)]
 
     def _checks(self, description: dict[str, t.Any]) -> t.Iterator[t.Callable[[], None]]:
         yield lambda: readiness.cameras_answer(description)
         yield lambda: readiness.management_server_answers(description)
-        for pair in description["pairs"]:
-            for node in pair["nodes"]:
-                yield lambda node=node: readiness.winrm_answers(node)
+        for machine in self.machines().values():
+            yield lambda machine=machine: readiness.winrm_answers(machine)
         for pair in description["pairs"]:
             if not any(self.control(node["name"]).status()["fence"]["installed"] for node in pair["nodes"]):
                 yield lambda pair=pair: readiness.recorder_connected(description, pair)
                 yield readiness.Recording(description, pair)
 
     def down(self) -> None:
-        """Stop what this site has started, and nothing else."""
+        """Stop what this site has started, and nothing else. What was broken is whole at the next `up`."""
+        self.faults.forget()
         names = [name for name in self.processes.records() if name != NETWORK]
         self.processes.stop(names, STOP_SECONDS)
         self.processes.stop([NETWORK])
 
     def power_off(self, machine: str) -> None:
         """Pull the plug: the kernel is killed, and with it at once every process of the machine."""
-        self.machine_directory(machine)
+        events = EventLog(self.machine_directory(machine) / "events.jsonl")
         if not self.processes.kill(machine):
             raise SiteError(f"{machine} is off already")
+        events.add("power_cut")
+        standstill.kill_all(self.machine_directory(machine))
+        self.faults.lost_power(machine)
 
     def power_on(self, machine: str, timeout: float = 15.0) -> None:
         """Boot a machine and wait until WinRM answers; its services are on their way then."""
-        node = next((node for pair in self.describe()["pairs"] for node in pair["nodes"] if node["name"] == machine), None)
-        if node is None:
-            self.machine_directory(machine)
+        self.machine_directory(machine)
         if self.processes.running(machine):
             raise SiteError(f"{machine} is on already")
         self._start(machine)
-        readiness.wait(self.processes, [machine], [lambda: readiness.winrm_answers(node)], timeout)
+        readiness.wait(self.processes, [machine], [lambda: readiness.winrm_answers(self.machines()[machine])], timeout)
+
+    def powered(self, machine: str) -> bool:
+        """What the power button's lamp shows."""
+        self.machine_directory(machine)
+        return self.processes.running(machine)
+
+    def management_server_off(self) -> None:
+        """Kill the Management Server; its state stays on disk."""
+        if not self.processes.kill(SERVER):
+            raise SiteError("the Management Server is down already")
+
+    def management_server_on(self, timeout: float = 15.0) -> None:
+        if not self.processes.running(SERVER):
+            self._start(SERVER)
+        readiness.wait(self.processes, [SERVER], [lambda: readiness.management_server_answers(self.describe())], timeout)
 
     def restart_recorder(self, machine: str, timeout: float = 60.0) -> None:
         """Restart the recorder service as an administrator of that machine would; serving and recording are on their way then."""
@@ -192,7 +224,7 @@ class Site:
             with contextlib.suppress(OSError):  # also what requests raises
                 state["recorders"] = lab_recorders(description)
         for name in self.machine_names():
-            if running[name]:
+            if running[name] and not self.faults.stands(name):
                 with contextlib.suppress(OSError):
                     state["machines"][name] = self.control(name).status()
         return state

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -19,8 +20,9 @@ import pytest
 from machine_helpers import Machine, alive, is_cut, outside, serves, wait_for
 
 from tandem_lab import subnet
-from tandem_lab.machine import channel
+from tandem_lab.machine import channel, client
 from tandem_lab.machine.channel import MachineError
+from tandem_lab.machine.clock import MachineClock
 
 # A service that sends bytes to every caller of port 7563, and pulls from a camera and from the Management Server.
 RECORDER = """
@@ -157,8 +159,20 @@ def test_two_permits_keep_the_fence_open_until_both_are_gone(machine: Machine, n
     served.sendall(b"still there")
     assert viewer.recv(20) == b"still there"
     second.close()
+    assert machine.control.status()["connections"] == [], "all is cut when the close returns"
     assert is_cut(viewer) and is_cut(served)
-    assert machine.control.status()["connections"] == []
+    second.close()
+
+
+def test_a_permit_that_the_kernel_does_not_close_says_so(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = machine.client.open_permit(), machine.client.open_permit()
+    monkeypatch.setattr(client, "_CLOSE_SECONDS", 0.1)
+    os.kill(machine.kernel.pid, signal.SIGSTOP)
+    with pytest.raises(TimeoutError, match="did not close"):
+        first.close()
+    os.kill(machine.kernel.pid, signal.SIGCONT)
+    machine.power_off()
+    second.close()
 
 
 def test_blocked_connects_end_with_a_time_out_and_others_as_on_a_network(machine: Machine, network: subnet.Subnet) -> None:
@@ -228,6 +242,88 @@ def test_an_address_is_on_one_machine_only_and_moves_when_that_loses_power(
     assert service_address in second.control.call("address.list")["addresses"]
     second.control.call("address.drop", address=service_address)
     wait_for(lambda: service_address in first.control.call("address.list")["addresses"], "the first machine gets its address")
+
+
+def silence(machine: Machine, silent: bool = True) -> None:
+    (machine.folder / "network-faults.json").write_text(json.dumps({"rules": [], "silent": silent}))
+    machine.control.call("faults.reload")
+
+
+def log(machine: Machine, address: str) -> list[str]:
+    entries = map(json.loads, (machine.folder / "events.jsonl").read_text().splitlines())
+    return [entry["event"] for entry in entries if entry.get("address") == address]
+
+
+@pytest.fixture
+def two(make_machine: t.Callable[..., Machine]) -> tuple[Machine, Machine]:
+    first, second = make_machine(11, python=False), make_machine(12, python=False)
+    first.power_on()
+    second.power_on()
+    return first, second
+
+
+def test_a_silent_machine_loses_its_further_addresses_to_who_takes_them(two: tuple[Machine, Machine], network: subnet.Subnet) -> None:
+    first, second = two
+    held, static = network.address(10), network.address(20)
+    listeners = first.client.listen(7563), second.client.listen(7563)
+    first.control.call("address.hold", address=held, prefix=24, lifetime=60)
+    first.control.add_static_address(static, 24)
+    viewer = outside(network.address(50), held, 7563)
+    served, _ = listeners[0].accept_connection(5)
+    silence(first)
+    assert {held, static} < set(first.control.call("address.list")["addresses"]), "it does not know"
+    for address in (held, static):
+        second.control.call("address.hold", address=address, prefix=24, lifetime=60)
+    outside(network.address(50), held, 7563).close()
+    assert listeners[1].accept_connection(5) is not None
+    assert not is_cut(viewer, 0.2)
+    first.control.call("address.hold", address=held, prefix=24, lifetime=60)  # still believes it
+    silence(first, False)
+    assert is_cut(viewer) and is_cut(served)
+    addresses = first.control.call("address.list")
+    assert (list(addresses["addresses"]), addresses["duplicates"]) == ([first.settings.address], [static])
+    assert log(first, held) == ["address_added", "address_silenced", "address_duplicate", "connections_cut"]
+    second.control.call("address.drop", address=static)
+    wait_for(lambda: static in first.control.call("address.list")["addresses"], "the static address comes back")
+
+
+def test_a_machine_that_is_heard_again_has_its_free_addresses_back(machine: Machine, network: subnet.Subnet) -> None:
+    held, new = network.address(10), network.address(20)
+    listener = machine.client.listen(7563)
+    machine.control.call("address.hold", address=held, prefix=24, lifetime=60)
+    viewer = outside(network.address(50), held, 7563)
+    served, _ = listener.accept_connection(5)
+    silence(machine)
+    silence(machine)
+    machine.control.call("address.hold", address=new, prefix=24, lifetime=60)
+    with machine.client.listen(9001), pytest.raises(ConnectionRefusedError):
+        outside(network.address(50), held, 9001)
+    silence(machine, False)
+    served.sendall(b"x")
+    assert viewer.recv(1) == b"x"
+    for address in (held, new):
+        outside(network.address(50), address, 7563).close()
+        assert listener.accept_connection(5) is not None
+    assert log(machine, held) == ["address_added", "address_silenced", "address_added"]
+    assert log(machine, new) == ["address_added"]
+
+
+def test_the_lifetime_goes_on_while_nobody_hears_the_machine(machine: Machine, network: subnet.Subnet) -> None:
+    """By its own clock: a machine whose clock stood has all of it left."""
+    held, clock = network.address(10), MachineClock(machine.folder)
+    machine.control.call("address.hold", address=held, prefix=24, lifetime=60)
+    for rate, left in ((0.0, True), (10_000.0, False)):
+        silence(machine)
+        os.kill(machine.kernel.pid, signal.SIGSTOP)
+        begin = clock.monotonic()
+        clock.set_rate(rate)
+        if rate:
+            wait_for(lambda begin=begin: clock.monotonic() > begin + 60, "the lifetime is over")
+        clock.set_rate(1.0)
+        os.kill(machine.kernel.pid, signal.SIGCONT)
+        silence(machine, False)
+        assert (held in machine.control.call("address.list")["addresses"]) is left
+    assert log(machine, held)[-2:] == ["address_silenced", "address_expired"]
 
 
 def test_a_static_address_becomes_a_held_one_without_a_cut(machine: Machine, network: subnet.Subnet) -> None:

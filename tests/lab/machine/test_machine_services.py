@@ -227,3 +227,16 @@ def test_the_events_tell_the_story(machine: Machine) -> None:
     events = [json.loads(line) for line in (machine.folder / "events.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events][:3] == ["boot", "address_added", "booted"]
     assert [event["state"] for event in events if event["event"] == "service_state"] == ["start_pending", "running"]
+    sleeper = machine.state("sleeper")["pid"]
+    machine.control.call("service.stop", name="sleeper")
+    machine.client.open_permit().close()
+
+    def log() -> list[dict[str, t.Any]]:
+        return [json.loads(line) for line in (machine.folder / "events.jsonl").read_text().splitlines()]
+
+    wait_for(lambda: any(event["event"] == "permit_closed" for event in log()), "the permit closes")
+    kinds = {event["event"]: event for event in log()}
+    assert kinds["process_started"]["pid"] == kinds["process_ended"]["pid"] == sleeper
+    assert kinds["permit_opened"]["permit"] == kinds["permit_closed"]["permit"]
+    times = [event["t_ms"] for event in log()]
+    assert times == sorted(times)

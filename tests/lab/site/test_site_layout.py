@@ -29,10 +29,10 @@ def test_nothing_is_the_same_twice():
     cameras = [camera for pair in plan.pairs for camera in pair.cameras]
     nodes = [node for pair in plan.pairs for node in pair.nodes]
     addresses = [plan.server_address, *(camera.address for camera in cameras), *(node.address for node in nodes),
-                 *(pair.service_address for pair in plan.pairs)]
+                 *(pair.service_address for pair in plan.pairs), plan.witness.address]
     assert len(set(addresses)) == len(addresses)
     assert len({camera.name for camera in cameras}) == len(cameras)
-    assert len({node.password for node in nodes}) == len(nodes)
+    assert len({machine.password for machine in (*nodes, plan.witness)}) == len(nodes) + 1
     ids = [value for camera in cameras for value in (camera.camera_id, camera.hardware_id, camera.stream_id, camera.track_id)]
     assert len(set(ids)) == len(ids)
 
@@ -83,6 +83,18 @@ def test_node_a_serves_and_node_b_never_connected(tmp_path):
     assert json.loads((b / "addresses.json").read_text())["static"] == []
     services = [json.loads((machine / "services.json").read_text()) for machine in (a, b)]
     assert [entry["Milestone XProtect Recording Server"]["start_type"] for entry in services] == ["auto", "demand"]
+
+
+def test_the_witness_is_a_machine_without_a_recorder(tmp_path):
+    site = Site(tmp_path / "site")
+    site.create(cameras=1, pairs=2)
+    witness = site.describe()["witness"]
+    assert (witness["name"], witness["address"], witness["port"]) == ("witness-1", f"{site.describe()['subnet']}.3", 11444)
+    assert site.machine_names() == ["pair1-a", "pair1-b", "pair2-a", "pair2-b", "witness-1"]
+    folder = site.machine_directory("witness-1")
+    assert json.loads((folder / "machine.json").read_text())["users"] == {witness["username"]: witness["password"]}
+    assert json.loads((folder / "services.json").read_text()) == {}
+    assert not (folder / "D").exists()
 
 
 def test_the_model_of_a_new_site_is_whole(tmp_path):

@@ -19,7 +19,7 @@ from tandem_lab.integrations.vms_client import STATUS, VmsClient, VmsError, lab_
 from tandem_lab.site import ProcessError, Site, SiteError
 
 pytestmark = pytest.mark.site
-A, B = "pair1-a", "pair1-b"
+A, B, WITNESS = "pair1-a", "pair1-b", "witness-1"
 
 
 def now():
@@ -60,7 +60,7 @@ def test_node_a_is_connected_and_nobody_else(site, description):
     assert state["recorders"]["duplicates"] == 0
     assert state["recorders"]["connected"][0]["source"] == pair["nodes"][0]["address"]
     services = {name: {service["name"]: service["state"] for service in machine["services"]} for name, machine in state["machines"].items()}
-    assert services == {A: {disks.RECORDER_SERVICE: "running"}, B: {disks.RECORDER_SERVICE: "stopped"}}
+    assert services == {A: {disks.RECORDER_SERVICE: "running"}, B: {disks.RECORDER_SERVICE: "stopped"}, WITNESS: {}}
 
 
 def test_the_connection_of_the_recorder_changed_no_reference(client, description):
