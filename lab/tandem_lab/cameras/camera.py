@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import time
 import typing as t
 
@@ -34,12 +35,27 @@ class Session:
         self.wake.set()
 
 
+@dataclasses.dataclass
+class Count:
+    """Of the sessions of one client computer."""
+
+    now: int = 0
+    peak: int = 0
+    total: int = 0
+
+
+def _host(source: str) -> str:
+    return source.rpartition(":")[0] or source
+
+
 class Camera:
     def __init__(self, config: CameraConfig) -> None:
         self.config = config
         self.motion = Motion(config.motion, config.fps)
         self.sessions: list[Session] = []
         self.sessions_peak = 0
+        self.refused = 0
+        self.counts: dict[str, Count] = {}  # by the client's address
         self.dropped = 0
         self.first_ms = 0
         self.last_counter = -1
@@ -81,14 +97,19 @@ class Camera:
     def open_session(self, source: str) -> Session | None:
         """A new session, or None when the camera has no more to give."""
         if len(self.sessions) >= self.config.sessions_max:
+            self.refused += 1
             return None
         session = Session(source, max(1, round(self.config.queue_seconds * self.config.fps)))
+        count = self.counts.setdefault(_host(source), Count())
+        count.now, count.total = count.now + 1, count.total + 1
+        count.peak = max(count.peak, count.now)
         self.sessions.append(session)
         self.sessions_peak = max(self.sessions_peak, len(self.sessions))
         return session
 
     def close_session(self, session: Session) -> None:
         self.sessions.remove(session)
+        self.counts[_host(session.source)].now -= 1
         self.dropped += session.dropped
 
     def status(self) -> dict[str, t.Any]:
@@ -104,6 +125,8 @@ class Camera:
             ],
             "sessions_max": self.config.sessions_max,
             "sessions_peak": self.sessions_peak,
+            "sessions_refused": self.refused,
+            "sessions_by_source": {host: dataclasses.asdict(count) for host, count in self.counts.items()},
             "frames_dropped": self.dropped + sum(s.dropped for s in self.sessions),
             "motion": [list(event) for event in self.motion.events],
         }

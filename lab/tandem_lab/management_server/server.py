@@ -15,6 +15,7 @@ from .accounts import Accounts
 from .config import ServerConfig
 from .identity_provider import IdentityProvider
 from .model import Model
+from .registration_service import RegistrationService
 from .rest import RestApi
 from .soap import ASMX, SVC, SVC_OAUTH, ServerCommandService
 from .uplink import Uplink
@@ -34,6 +35,7 @@ class ManagementServer:
         access = AccessTokens(config.state / "identity-key.pem", f"{config.http_url}/IDP")
         accounts = Accounts(config)
         provider = IdentityProvider(config, accounts, access)
+        registration = RegistrationService(config, self.model, self.uplink)
         self._rest = RestApi(self.model, access, self.uplink.push_configuration)
         soap = ServerCommandService(config, self.model, accounts, access, self.tokens, self.uplink.push_token)
         # Paths are matched in lower case: so does IIS, and real clients differ in spelling.
@@ -45,6 +47,7 @@ class ManagementServer:
             ("*", re.compile(r"/api/rest/v1/.*"), self._rest_request),
             ("POST", re.compile("|".join(re.escape(path) for path in (SVC, SVC_OAUTH, ASMX))), soap.handle),
             ("GET", re.compile(r"/lab/recorders"), self._recorders),
+            ("POST", re.compile(r"/lab/register"), registration.register),
         ]
         self._runner: web.AppRunner | None = None
 

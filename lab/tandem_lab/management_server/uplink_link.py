@@ -62,6 +62,8 @@ class Link:
         self.hello = hello
         self.source: str = writer.get_extra_info("peername")[0]
         self.since_ms = int(time.time() * 1000)
+        self.heard_ms = self.since_ms
+        self.ended: str | None = None  # why the server ended it
         self.status: dict[str, t.Any] = {}
         self._writer = writer
         self._pings = 0
@@ -76,6 +78,12 @@ class Link:
             self._writer.transport.abort()
             return
         self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+
+    def dismiss(self, reason: str) -> None:
+        """End the connection and say why."""
+        self.ended = reason
+        self.send({"type": "refused", "reason": reason})
+        self._writer.close()
 
     def ping(self) -> int:
         self._pings += 1

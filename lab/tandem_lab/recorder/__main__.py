@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import machine, network, recorder_config
+from . import clock, machine, network, recorder_config
 from .engine import Recorder
 from .log import RecorderLog
 
@@ -38,6 +38,7 @@ def main() -> int:
     except machine.MachineError as error:
         print(f"recorder: {error}", file=sys.stderr)
         return 2
+    clock.use(host.root)
     data = host.path(machine.DATA_FOLDER)
     log = RecorderLog(data / "Logs")
     try:

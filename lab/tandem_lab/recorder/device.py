@@ -11,6 +11,7 @@ import json
 import time
 import typing as t
 
+from . import clock
 from .configuration import CameraSettings
 from .media.store import MediaStore
 from .media.track import Track
@@ -49,10 +50,11 @@ class Device:
         self.connected = False
         self.moving = False
         self.write_error = False
+        self.silent = False  # a fault of the lab: it says that it records, and writes nothing
         self.gone = False  # no longer in the configuration: whoever holds this object lets it go
         self.latest: tuple[int, bytes] | None = None
         self.feeds: set[LiveFeed] = set()
-        self.changed_ms = int(time.time() * 1000)
+        self.changed_ms = clock.now_ms()
         self.on_change: t.Callable[[], None] = lambda: None
         self._store = store
         self._threshold = threshold
@@ -64,6 +66,7 @@ class Device:
         self._before: collections.deque[tuple[int, bytes]] = collections.deque()
         self._next_error_log = 0
         self._trouble = ""
+        self._believed = False  # while silent: whether it would record
         self._take_track()
 
     # ---- configuration
@@ -74,18 +77,21 @@ class Device:
         self._take_track()
 
     def _take_track(self) -> None:
-        now = int(time.time() * 1000)
+        now = clock.now_ms()
         self._track = self._store.track(self.settings.id, self.settings.name, self.settings.storage_id, now)
 
     def close(self) -> None:
         self.gone = True
         self.lost("the camera is no longer recorded here")
-        self._store.drop_track(self.settings.id, int(time.time() * 1000))
+        self._store.drop_track(self.settings.id, clock.now_ms())
 
     # ---- frames
 
     @property
     def recording(self) -> bool:
+        """What the recorder says; a silent one says it wrongly."""
+        if self.silent:
+            return self._believed
         return self._track is not None and self._track.recording
 
     def link(self, reason: str | None) -> None:
@@ -107,12 +113,13 @@ class Device:
         self._before.clear()
         self._see_motion(self._last_ms, 0.0)
         self._end_sequence()
+        self._believed = False
         if was:
             self._changed()
 
     def frame(self, payload: bytes) -> None:
         """A frame has arrived: stamp it with this machine's clock, strictly rising."""
-        now = max(int(time.time() * 1000), self._last_ms + 1)
+        now = max(clock.now_ms(), self._last_ms + 1)
         self._last_ms = now
         self.latest = (now, payload)
         self._see_motion(now, motion_level(payload))
@@ -140,7 +147,24 @@ class Device:
             or self.manual
         )
 
+    def silence(self, silent: bool) -> None:
+        """What is written ends with the last frame before; afterwards a new sequence begins."""
+        if silent and not self.silent:
+            self._believed = self.recording
+            self._before.clear()
+            self._end_sequence()
+        self.silent = silent
+
+    def _pretend(self, now: int) -> None:
+        wanted = self._wanted(now)
+        if wanted != self._believed:
+            self._believed = wanted
+            self._changed()
+
     def _record(self, now: int, payload: bytes) -> None:
+        if self.silent:
+            self._pretend(now)
+            return
         if self._track is None:
             return
         if not self._wanted(now):
@@ -182,7 +206,7 @@ class Device:
             return True
         except OSError as error:
             self.write_error = True
-            now = int(time.time() * 1000)
+            now = clock.now_ms()
             if now >= self._next_error_log:
                 self._next_error_log = now + ERROR_LOG_MS
                 self._log("ERROR", f"{self.settings.id}: the media database cannot be written: {error}")
@@ -200,11 +224,11 @@ class Device:
 
     def stop_manual(self) -> None:
         self._manual_until = None
-        if self._track is not None and not self._wanted(int(time.time() * 1000)):
+        if self._track is not None and not self._wanted(clock.now_ms()):
             self._end_sequence()
 
     def _changed(self) -> None:
-        self.changed_ms = int(time.time() * 1000)
+        self.changed_ms = clock.now_ms()
         self.on_change()
         for feed in self.feeds:
             feed.wake.set()

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import typing as t
 import uuid
 
-from . import configuration, recorder_config
+from . import clock, configuration, recorder_config
 from .configuration import CameraSettings, Configuration, ConfigurationError
 from .device import Device
+from .fault_player import FaultPlayer
 from .log import RecorderLog
 from .machine import DATA_FOLDER, Machine
 from .machine_seal import MachineSeal
@@ -42,9 +42,12 @@ class Recorder:
             table_seconds=machine.table_seconds,
             play_once=machine.assumes("overlapping_tables_play_once", True),
             rebuild_missing_cache=machine.assumes("bank_cache_rebuilt_when_missing", True),
+            remount_reloads_tables=machine.assumes("bank_remount_reloads_tables", False),
+            disk_check_seconds=config.disk_check_seconds,
         )
         self._cache = machine.path(DATA_FOLDER) / configuration.FILE_NAME
         self._seal = MachineSeal(machine)
+        self._faults = FaultPlayer(self)
         self._pullers: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._servers: list[Server] = []
@@ -54,6 +57,7 @@ class Recorder:
 
     async def start(self) -> None:
         """Record from the local copy of the configuration at once, then serve and look for the Management Server."""
+        self._faults.begin()
         self._load_cache()
         await self._listen()
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._uplink().run())]
@@ -68,6 +72,7 @@ class Recorder:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; an unexpected end of an inner task ends the recorder with that task's error."""
+        self._tasks.append(asyncio.create_task(self._faults.run()))  # not before the service is up: a hung one was started, too
         waiting = {asyncio.create_task(stop.wait()), *self._tasks}
         while not stop.is_set():
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -82,13 +87,13 @@ class Recorder:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.store.close(_now())
+        self.store.close(clock.now_ms())
         self.log("INFO", "Recording Server stopped")
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            self.store.tick(_now())
+            self.store.tick(clock.now_ms())
 
     # ---- configuration
 
@@ -127,14 +132,14 @@ class Recorder:
         return parsed
 
     def _apply(self, new: Configuration) -> None:
-        self.store.configure([self._storage(storage) for storage in new.storages], _now())
+        self.store.configure([self._storage(storage) for storage in new.storages], clock.now_ms())
         wanted = {camera.id: camera for camera in new.cameras if camera.enabled}
         for device_id in [device_id for device_id in self.devices if device_id not in wanted]:
             self._drop(device_id)
         for camera in wanted.values():
             self._take(camera)
         self.configuration = new
-        self.configuration_changed_ms = _now()
+        self.configuration_changed_ms = clock.now_ms()
         self.log("INFO", f"Configuration version {new.version} is in use: {len(wanted)} cameras, {len(new.storages)} storages")
         self.note_change()
 
@@ -148,16 +153,29 @@ class Recorder:
         if device is None:
             device = self.devices[camera.id] = Device(camera, self.store, self.machine.motion_threshold, self.log)
             device.on_change = self.note_change
+            self._faults.take(device)
         elif device.settings == camera:
             return
         else:
             same_source = device.settings.source == camera.source
             device.configure(camera)
+            self._faults.take(device)
             if same_source:
                 return  # the running connection goes on: a new configuration costs no frame
             self._pullers.pop(camera.id).cancel()
             device.lost("the camera has a new address")
-        self._pullers[camera.id] = asyncio.create_task(pull(self.network, camera.source, device.frame, device.link))
+        self._connect(device)
+
+    def _connect(self, device: Device) -> None:
+        work = pull(self.network, device.settings.source, device.frame, device.link, self._faults.reachable)
+        self._pullers[device.settings.id] = asyncio.create_task(work)
+
+    def reconnect_cameras(self, reason: str) -> None:
+        """Give up all connections to cameras, with what waits in them, and make new ones."""
+        for device in self.devices.values():
+            self._pullers.pop(device.settings.id).cancel()
+            device.lost(reason)
+            self._connect(device)
 
     def _drop(self, device_id: str) -> None:
         self._pullers.pop(device_id).cancel()
@@ -219,7 +237,3 @@ class Recorder:
 
     def _uplink_status(self) -> dict[str, t.Any]:
         return {"devices": len(self.devices), "recording": sum(device.recording for device in self.devices.values())}
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

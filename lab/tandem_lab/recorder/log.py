@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+from . import clock
+
 MAX_BYTES = 2 * 1024 * 1024
 NAME = "RecorderEngine.log"
 
@@ -23,7 +25,7 @@ class RecorderLog:
         self._file = self._path.open("a", encoding="utf-8")
 
     def __call__(self, level: str, message: str) -> None:
-        now = time.time()
+        now = clock.now()
         local = time.localtime(now)
         zone = time.strftime("%z", local)
         stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', local)}.{int(now * 1000) % 1000:03d}{zone[:3]}:{zone[3:]}"

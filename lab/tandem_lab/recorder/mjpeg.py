@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, the Tandem for XProtect authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pull one camera's MJPEG stream and hand over its frames; reconnect whenever it breaks."""
+"""Pull one camera's MJPEG stream and hand over its frames; reconnect whenever it breaks.
+
+`reachable` is the way to the cameras: while it is not set, nothing comes through it, and what waits arrives late or never.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,12 @@ async def pull(
     source: tuple[str, int, str],
     on_frame: t.Callable[[bytes], None],
     on_link: t.Callable[[str | None], None],
+    reachable: asyncio.Event,
 ) -> None:
     """Runs until it is cancelled. `on_link` gets None when the video runs, and the reason when it does not."""
     while True:
         try:
-            await _watch(network, source, on_frame, on_link)
+            await _watch(network, source, on_frame, on_link, reachable)
         except (OSError, TimeoutError, StreamError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             on_link(str(error) or type(error).__name__)
         except Exception:  # a fault of the recorder itself must not cost more than this camera's next half second
@@ -40,9 +44,15 @@ async def pull(
 
 
 async def _watch(
-    network: Network, source: tuple[str, int, str], on_frame: t.Callable[[bytes], None], on_link: t.Callable[[str | None], None]
+    network: Network,
+    source: tuple[str, int, str],
+    on_frame: t.Callable[[bytes], None],
+    on_link: t.Callable[[str | None], None],
+    reachable: asyncio.Event,
 ) -> None:
     host, port, path = source
+    async with asyncio.timeout(CONNECT_SECONDS):
+        await reachable.wait()
     reader, writer = await network.open_connection(host, port, CONNECT_SECONDS)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: multipart/x-mixed-replace\r\n\r\n".encode())
@@ -54,6 +64,7 @@ async def _watch(
         while True:
             async with asyncio.timeout(SILENCE_SECONDS):
                 frame = await _part(reader)
+                await reachable.wait()
             if not running:
                 running = True
                 on_link(None)

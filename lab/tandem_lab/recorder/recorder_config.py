@@ -34,6 +34,7 @@ class RecorderConfig:
     port: int
     default_storage_name: str
     default_storage_path: str
+    disk_check_seconds: int
 
 
 def read(path: Path) -> RecorderConfig:
@@ -73,6 +74,12 @@ def parse(data: bytes) -> RecorderConfig:
             raise RecorderConfigError(f"{FILE_NAME}: recorderconfig/{xpath} is not a port: {value!r}")
         return int(value)
 
+    def seconds(xpath: str, default: int) -> int:
+        value = text(xpath, str(default))
+        if not value.isdigit() or int(value) < 1:
+            raise RecorderConfigError(f"{FILE_NAME}: recorderconfig/{xpath} is not a number of seconds: {value!r}")
+        return int(value)
+
     return RecorderConfig(
         recorder_id=guid("recorder/id"),
         name=text("recorder/displayname"),
@@ -85,4 +92,5 @@ def parse(data: bytes) -> RecorderConfig:
         port=port("webserver/port", 7563),
         default_storage_name=text("database/database_default/name", "Local default"),
         default_storage_path=text("database/database_default/path", "D:\\MediaDatabase"),
+        disk_check_seconds=seconds("database/database_server/disk_usage_monitor/check_interval_in_seconds", 60),
     )

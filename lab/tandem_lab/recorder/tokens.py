@@ -8,8 +8,9 @@ A detached recorder knows nobody (assumption `client_tokens_need_management_serv
 
 from __future__ import annotations
 
-import time
 import typing as t
+
+from . import clock
 
 MAX_TOKENS = 10_000
 
@@ -24,7 +25,7 @@ class Tokens:
         self._expires = dict(tokens)
 
     def add(self, token: str, expires_ms: int) -> None:
-        now = int(time.time() * 1000)
+        now = clock.now_ms()
         if len(self._expires) >= MAX_TOKENS:
             self._expires = {known: end for known, end in self._expires.items() if end > now}
         if len(self._expires) < MAX_TOKENS:
@@ -32,7 +33,7 @@ class Tokens:
 
     def known(self, token: str) -> bool:
         """The token was announced and has not run out; it need not be possible to ask about it now."""
-        return self._expires.get(token, 0) > int(time.time() * 1000)
+        return self._expires.get(token, 0) > clock.now_ms()
 
     def accepts(self, token: str) -> bool:
         return self.known(token) and (self.attached or not self._need_management_server)

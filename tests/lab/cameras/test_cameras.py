@@ -207,12 +207,18 @@ def test_sessions_are_listed_and_limited(cameras):
     wait_for("two sessions", lambda: len(cameras.status(2)["sessions"]) == 2)
     sources = {session["source"] for session in cameras.status(2)["sessions"]}
     assert sources == {"%s:%d" % video.socket.getsockname() for video in (first, second)}
+    (host,) = {source.rpartition(":")[0] for source in sources}
+    before = cameras.status(2)["sessions_by_source"][host]
+    assert before["now"] == before["peak"] == 2 and before["total"] >= 2
+    refused = cameras.status(2)["sessions_refused"]
     third = Video(cameras.address(2))
     assert third.head[0].startswith("HTTP/1.1 503")
     third.close()
     first.close()
     wait_for("the end of a session", lambda: len(cameras.status(2)["sessions"]) == 1)
     assert cameras.status(2)["sessions_peak"] == 2 and cameras.status(2)["sessions_max"] == 2
+    assert cameras.status(2)["sessions_by_source"] == {host: {**before, "now": 1}}
+    assert cameras.status(2)["sessions_refused"] == refused + 1
     second.close()
 
 

@@ -35,11 +35,15 @@ class Clock:
     def monotonic(self):
         return self.ms / 1000
 
+    def now_ms(self):
+        return self.ms
+
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(device_module, "time", clock)
+    monkeypatch.setattr(device_module, "clock", clock)
     return clock
 
 

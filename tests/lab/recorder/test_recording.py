@@ -12,8 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 from recorder_rig import Cameras, wait_for
+
+from tandem_lab.machine.clock import MachineClock
 
 MOTION = "53cb5e33-2183-44bd-9491-8364d2457480"
 
@@ -142,6 +145,26 @@ def test_closed_tables_carry_the_machines_local_time(rigs, cameras):
     name = wait_for("a closed table", rig.closed_tables)[0].name
     local = datetime.datetime.now(datetime.timezone(datetime.timedelta(hours=9))).replace(tzinfo=None)
     assert abs(datetime.datetime.strptime(name[-19:], "%Y-%m-%d_%H-%M-%S") - local) < datetime.timedelta(seconds=30)
+
+
+def test_media_and_log_follow_the_machines_clock(attached, cameras):
+    camera = attached.cameras[0]
+    (begin, _), = attached.sequences(camera)
+    assert abs(begin / 1000 - time.time()) < 60
+    MachineClock(attached.root).step(1200)
+    wait_for("media of the new time", lambda: attached.sequences(camera)[-1][1] / 1000 > time.time() + 1000)
+    MachineClock(attached.root).step(-2400)
+    first = cameras.status(1)["last_counter"]
+    recorded_until(attached, camera, first + 20)
+    client = attached.client(camera)
+    played = client.play_all()
+    client.close()
+    times, counters = [time_ms for time_ms, _ in played], [counter for _, counter in played]
+    assert counters == run_of(counters) and times == sorted(set(times))  # a clock that is set back costs no frame either
+    assert attached.end() == 0
+    stopped = next(line for line in attached.log().splitlines() if "Recording Server stopped" in line)
+    moment = datetime.datetime.strptime(stopped[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=datetime.timezone.utc)
+    assert abs(moment.timestamp() + 1200 - time.time()) < 60
 
 
 def test_tables_of_the_partner_are_imported(rigs, servers, cameras):

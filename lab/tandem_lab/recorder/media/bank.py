@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 
 from . import caches, layout, repair
+from .disk import GONE, Disk
 from .table import Table
 from .track import Track
 from .writer import TableWriter
@@ -40,14 +41,21 @@ class Storage(t.NamedTuple):
 
 class Bank:
     def __init__(
-        self, storage: Storage, local_time: t.Callable[[int], str], log: Log, max_block_bytes: int = layout.MAX_BLOCK_BYTES
+        self,
+        storage: Storage,
+        local_time: t.Callable[[int], str],
+        log: Log,
+        max_block_bytes: int = layout.MAX_BLOCK_BYTES,
+        disk: Disk | None = None,
     ) -> None:
         self.storage = storage
         self.path = storage.path / storage.id.upper()
+        self.disk = disk or Disk()
         self.closed: dict[str, Table] = {}
         self.tracks: dict[str, Track] = {}  # with an open table here, by device
         self.loaded = False
         self.rebuilding = False
+        self._gone = False  # its drive went while it was in use
         self.on_add: t.Callable[[Table], None] = lambda table: None
         self.on_remove: t.Callable[[Table], None] = lambda table: None
         self._local_time = local_time
@@ -82,6 +90,7 @@ class Bank:
         self.write_live(force=True)
 
     def _create(self) -> None:
+        self.disk.check_write()
         if not self.storage.drive.is_dir():
             raise FileNotFoundError(2, "the drive of the storage is not there", str(self.storage.drive))
         self.path.mkdir(parents=True, exist_ok=True)
@@ -159,12 +168,56 @@ class Bank:
         self._fragments[entry.name] = entry.xml()
         self.on_add(table)
 
+    # ---- the disk
+
+    @property
+    def available(self) -> bool:
+        return self.loaded and not self.disk.blocked
+
+    def lost(self) -> None:
+        """Nothing can be written any more; when the drive is gone, nothing can be played either."""
+        for track in list(self.tracks.values()):
+            writer = track.abandon()
+            if writer is not None:
+                self.on_remove(writer.table)
+        self.tracks.clear()
+        if self.disk.state == GONE and not self._gone:
+            self._gone = True
+            for table in self.closed.values():
+                table.forget_files()
+                self.on_remove(table)
+
+    def found_again(self, now: int, reload: bool, rebuild_missing_cache: bool = True) -> None:
+        """The drive is back. Without `reload` closed tables are those from before, whatever lies on the drive now."""
+        was_gone, self._gone = self._gone, False
+        if was_gone and reload:
+            self.closed.clear()
+            self._fragments.clear()
+            self.loaded = False
+            self.load(now, rebuild_missing_cache)
+            return
+        if was_gone:
+            for table in self.closed.values():
+                self.on_add(table)
+        for name in sorted(os.listdir(self.path)):
+            if layout.OPEN_NAME.match(name) and name not in self.tracks:
+                self._close_leftover(self.path / name, now)
+        self.write_live(force=True)
+
+    def make_room(self, count: int) -> int:
+        """The disk is full: delete the oldest closed tables, as documented. Their number."""
+        doomed = [] if self.rebuilding else sorted(self.closed.values(), key=lambda table: table.end)[:count]
+        if doomed:
+            self._delete(doomed)
+        return len(doomed)
+
     # ---- recording
 
     def open_table(self, track: Track, first_time: int) -> TableWriter:
         path = self.path / track.device
         if not self.loaded:
             raise FileNotFoundError(2, "the storage is offline", str(self.path))
+        self.disk.check_room()
         if path.exists():
             self._close_leftover(path, first_time)  # closing it failed before
         writer = TableWriter(path, track.description, first_time, self._max_block_bytes)
@@ -234,10 +287,12 @@ class Bank:
         entries = [track.writer.live_entry() for track in self.tracks.values() if track.writer is not None]
         data = caches.document(entry.xml() for entry in sorted(entries, key=lambda entry: entry.name))
         if force or data != self._live:
+            self.disk.check_write()
             caches.replace(self.path / caches.LIVE, data)
             self._live = data
 
     def _write_archives(self) -> None:
+        self.disk.check_write()
         caches.replace(self.path / caches.ARCHIVES, caches.document(self._fragments[name] for name in sorted(self._fragments)))
 
     # ---- retention

@@ -38,6 +38,7 @@ class Track:
             self._sequence_begin = time
 
     def append(self, time: int, payload: bytes) -> None:
+        self.bank.disk.check_room()
         writer = self.writer
         if writer is None:
             writer = self.writer = self.bank.open_table(self, time)
@@ -72,6 +73,14 @@ class Track:
         elif not active and self.moving and self.writer is not None and self.writer.motion.running:
             self.writer.motion.end(self.last_time)
         self.moving = active
+
+    def abandon(self) -> TableWriter | None:
+        """The disk has gone or takes nothing more: the open table stays as it is there, to be repaired when it can be."""
+        writer, self.writer = self.writer, None
+        self.recording = False
+        if writer is not None:
+            writer.abandon()
+        return writer
 
     def flush(self) -> None:
         if self.writer is not None:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import base64
-import time
 import typing as t
 
+from .. import clock
 from ..device import Device
 from ..media import layout
 from ..media.timeline import Picture
@@ -128,7 +128,7 @@ class RecorderCommands:
     async def _jpeg_live(self, call: Call) -> str | None:
         """The newest picture as it came; it is never scaled."""
         device = self._device(call)
-        if device.latest is None or device.latest[0] < time.time() * 1000 - 10_000:
+        if device.latest is None or device.latest[0] < clock.now_ms() - 10_000:
             return None
         return _jpeg(*device.latest)
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import typing as t
 import uuid
 
+from .. import clock
 from ..media import layout
 from ..media.timeline import Picture
 from . import image_protocol as protocol
@@ -212,7 +212,7 @@ class ImageSession:
         centre, span = request.number("centertime"), request.number("timespan")
         if centre is not None:
             begin, end = centre - abs(span or 0), centre + abs(span or 0)
-        begin, end = begin or 0, end if end is not None else int(time.time() * 1000)
+        begin, end = begin or 0, end if end is not None else clock.now_ms()
         spans = [part for part in await self._timeline.sequences(layout.SEQUENCES) if part[1] >= begin and part[0] <= end]
         most = min(max(request.number("numalarms") or MAX_ALARMS, 0), MAX_ALARMS)
         if len(spans) > most and centre is not None:

@@ -9,6 +9,7 @@ import asyncio
 import time
 import typing as t
 
+from .. import clock
 from ..device import Device, LiveFeed
 from . import image_protocol as protocol
 
@@ -37,7 +38,7 @@ class LiveSender:
         """Until it is cancelled, the client is gone, or its token has run out."""
         feed = LiveFeed()
         latest = self._device.latest
-        if first_picture and latest and latest[0] > time.time() * 1000 - FRESH_MS:
+        if first_picture and latest and latest[0] > clock.now_ms() - FRESH_MS:
             feed.put(*latest)
         self._device.feeds.add(feed)
         try:
@@ -53,7 +54,7 @@ class LiveSender:
             status = self._status()
             if status != told or time.monotonic() >= next_status:
                 next_status, told = time.monotonic() + STATUS_SECONDS, status
-                await self._send(protocol.live_status(int(time.time() * 1000), status))
+                await self._send(protocol.live_status(clock.now_ms(), status))
             while feed.frames:
                 await self._send_picture(*feed.frames.popleft())
             try:

@@ -11,6 +11,7 @@ import time
 import typing as t
 import uuid
 
+from .. import clock
 from ..device import Device
 from .envelope import Call, SoapFault, element, time_text
 
@@ -75,7 +76,7 @@ class RecorderStatus:
     def _camera(self, device: Device, is_change: bool) -> str:
         state = self._state(device)
         return (
-            f"<CameraDeviceStatus>{element('Time', time_text(int(time.time() * 1000)))}{element('DeviceId', device.settings.id)}"
+            f"<CameraDeviceStatus>{element('Time', time_text(clock.now_ms()))}{element('DeviceId', device.settings.id)}"
             f"{element('IsChange', is_change)}{state}</CameraDeviceStatus>"
         )
 
@@ -168,12 +169,12 @@ class RecorderStatus:
         found = []
         for bank in self._recorder.store.banks.values():
             try:
-                free = shutil.disk_usage(bank.storage.drive).free
+                free = 0 if bank.disk.state else shutil.disk_usage(bank.storage.drive).free
             except OSError:
                 free = 0
             found.append(
                 f"<StorageStatus>{element('StorageId', bank.storage.id)}{element('Name', bank.storage.name)}"
-                f"{element('Path', bank.storage.disk_path)}{element('Available', bank.loaded)}"
+                f"{element('Path', bank.storage.disk_path)}{element('Available', bank.available)}"
                 f"{element('UsedSpaceInBytes', bank.used_bytes())}{element('FreeSpaceInBytes', free)}</StorageStatus>"
             )
         return "".join(found)
