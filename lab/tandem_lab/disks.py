@@ -62,29 +62,36 @@ def packets(table: DeviceTable, limit: int | None = None) -> t.Iterator[tuple[in
 def counters(site: t.Any, machine: str) -> dict[str, set[int]]:
     """Camera id -> the counters of all frames on the machine's disks, open tables included."""
     held: dict[str, set[int]] = {}
-    for table in tables(site, machine):
-        for _time, payload in packets(table):
-            match = COMMENT.search(payload)
-            if match:
-                held.setdefault(table.device, set()).add(json.loads(match[1])["counter"])
+    done: set[pathlib.Path] = set()
+    # Until no name is new: a table that was closed, and so renamed, while it was to be read is found under its new one.
+    while found := [table for table in tables(site, machine) if table.path not in done]:
+        for table in found:
+            for _time, payload in packets(table):
+                match = COMMENT.search(payload)
+                if match:
+                    held.setdefault(table.device, set()).add(json.loads(match[1])["counter"])
+        done.update(table.path for table in found)
     return held
 
 
 def closed_until(site: t.Any, machine: str) -> int:
-    """Everything that the always-recording cameras gave before this moment (unix ms) lies in closed tables."""
-    steady = _steady(site)
+    """Everything that the machine recorded before this moment (unix ms) lies in closed tables.
+
+    A camera that always records has an open table at any time but in the moment of a change; one that waits for motion may have none.
+    """
     begins = {}
     for table in tables(site, machine):
-        if table.open and table.device in steady:
+        if table.open:
             first = next(packets(table, limit=1), None)
             if first:
                 begins[table.device] = first[0]
-    return min(begins.values()) if len(begins) == len(steady) else 0
+    return min(begins.values()) if _steady(site) <= begins.keys() else 0
 
 
 def recording(site: t.Any, machine: str, since_ms: int) -> bool:
-    """Whether every always-recording camera has written to its open table since then."""
-    written = {table.device for table in tables(site, machine) if table.open and _modified(table) >= since_ms}
+    """Whether every always-recording camera has written since then: to its open table, or to one that was closed meanwhile."""
+    written = {table.device for table in tables(site, machine)
+               if _modified(table) >= since_ms and (table.open or _last_picture(table) >= since_ms)}
     return _steady(site) <= written
 
 
@@ -135,9 +142,17 @@ def _steady(site: t.Any) -> set[str]:
 
 def _modified(table: DeviceTable) -> float:
     try:
-        return max((block.stat().st_mtime * 1000 for block in (table.path / MEDIA_COLUMN).glob("block*.blk")), default=0)
+        found = [block.stat().st_mtime * 1000 for block in (table.path / MEDIA_COLUMN).glob("block*.blk")]
     except FileNotFoundError:
+        found = []
+    if not found and table.open and not table.path.exists():
         return time.time() * 1000  # just closed: it was being written
+    return max(found, default=0)
+
+
+def _last_picture(table: DeviceTable) -> int:
+    """A table that was brought from the other node is new on the disk, its pictures are old."""
+    return max((moment for moment, _payload in packets(table)), default=0)
 
 
 def _lines(path: pathlib.Path) -> t.Iterator[dict]:

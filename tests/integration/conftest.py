@@ -15,11 +15,20 @@ import sys
 
 import pytest
 
+from ansible_collections.tandem.xprotect.plugins.module_utils.errors import TandemError
+from ansible_collections.tandem.xprotect.plugins.module_utils.winrm import NodeSession
 from tandem_lab.site import Site
 
 # What a running guard writes by itself.
 GUARDS_OWN = ("heartbeat.json", "availability.jsonl", "guard.log")
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file is one story about one site: its tests stay together, in their order."""
+    from xdist.scheduler import LoadFileScheduling
+    return LoadFileScheduling(config, log)
 
 
 class Controller:
@@ -66,6 +75,46 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module")
 def controller(site, tmp_path_factory):
     return Controller(site, tmp_path_factory.mktemp("controller"))
+
+
+def open_session(controller: Controller, name: str) -> NodeSession:
+    site = json.loads(controller.file.read_text(encoding="utf-8"))
+    node = next(node for node in site["pairs"][0]["nodes"] if node["name"] == name)
+    return NodeSession(dict(node, winrm_transport="ntlm"), "pair1")
+
+
+@pytest.fixture
+def session(controller):
+    """A node's verbs without a playbook."""
+    sessions = []
+
+    def opened(name: str) -> NodeSession:
+        sessions.append(open_session(controller, name))
+        return sessions[-1]
+
+    yield opened
+    for one in sessions:
+        one.close()
+
+
+@pytest.fixture
+def status(controller):
+    """A guard's own report; empty while none answers (the machine boots, the guard starts)."""
+    kept: dict[str, NodeSession] = {}
+
+    def ask(name: str) -> dict:
+        for _attempt in range(2):  # the session of before is of no more use when the machine has booted since
+            try:
+                if name not in kept:
+                    kept[name] = open_session(controller, name)
+                return kept[name].call("attachment.status")
+            except TandemError:
+                kept.pop(name).close()
+        return {}
+
+    yield ask
+    for one in kept.values():
+        one.close()
 
 
 @pytest.fixture

@@ -7,28 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import re
 import shutil
 import time
 
 from .. import disks
 from ..integrations import psim, vms_client
 from ..site import Site
-from . import accounting, playbook
+from . import accounting, playbook, voters
 from .screen import Screen
 from .summary import Summary
 from .wall import Wall
 
 A, B = "pair1-a", "pair1-b"
 TABLE_SECONDS = 8
+VOTERS = re.compile(r"Votes: (?P<voters>.+?) {2,}witness heard (?P<ago>[\d.]+) s ago")
+LEASE_WAIT = re.compile(r"permit_wait, seconds (?P<seconds>[\d.]+)")
 REQUIRED = ("frames_expected", "frames_missing", "live_interruption_seconds", "promotion_seconds", "fingerprint_before", "fingerprint_after",
-            "fingerprint_equal", "coverage", "sync_changed_second_run")
+            "fingerprint_equal", "coverage", "sync_changed_second_run", "lease_wait_seconds", "votes", "voters",
+            "witness_heard_seconds_ago", "witness_noticed_death_seconds")
 
 
 def tell(directory: pathlib.Path, screen: Screen) -> int:
     shutil.rmtree(directory / "site", ignore_errors=True)
     directory.mkdir(parents=True, exist_ok=True)
     screen.title("Tandem for XProtect, on a simulated site", [
-        "8 cameras, one Management Server, two Windows machines, three integrations: a live wall,",
+        "8 cameras, one Management Server, two Windows machines, a witness, three integrations: a live wall,",
         "a PSIM that holds ids and names, an exporter that plays back. Everything below is a real playbook run.",
     ])
     site = Site(directory / "site")
@@ -57,6 +61,7 @@ class MainStory:
         self.played: dict[str, dict[str, set[int]]] = {}
         self.runs: dict[str, playbook.Run] = {}
         self.last_backfill_ms: dict[str, int] = {}
+        self.votes: dict[str, voters.Votes] = {}
 
     def tell(self) -> None:
         self.raise_the_site()
@@ -124,11 +129,17 @@ class MainStory:
         self.site.power_off(A)
         self.screen.drama(f"power cut: every process of {A} is gone, nobody said goodbye")
         run = self._play("failover")
+        self._look_at_votes("failover")
+        self.summary.measured("lease_wait_seconds", _lease_wait(run))
         back_ms = self.wall.served_again(self.death_ms)
         self.summary.measured("promotion_seconds", round((back_ms - run.started_ms) / 1000, 2))
         self.summary.measured("silent_death_to_served_seconds", round((back_ms - self.death_ms) / 1000, 2))
         self.wall.wait_all_served(run.started_ms)
         self.interruption["failover"] = self.wall.interruption(self.death_ms - 500)
+        told_ms = accounting.wait_for("the witness to tell of it", lambda: voters.noticed_silence(self.site, A, self.death_ms))
+        noticed = round((told_ms - self.death_ms) / 1000, 2)
+        self.summary.measured("witness_noticed_death_seconds", noticed)
+        self.screen.good(f"witness: told of the silence of {A} {noticed:.2f} s after its death")
 
     def look_at_the_integrations(self) -> None:
         self.screen.chapter(4, "The integrations carry on")
@@ -152,7 +163,10 @@ class MainStory:
         self.story.end(returned_ms)
         show_holdings(self.screen, f"What each machine holds of the time until {A} was back", self.story.expectations(),
                       {machine: disks.counters(self.site, machine) for machine in (A, B)})
-        self._play("status")
+        seen = VOTERS.search("\n".join(self._play("status").lines))
+        assert seen, "the status does not tell who votes"
+        self.summary.measured("voters", seen["voters"].split(", "))
+        self.summary.measured("witness_heard_seconds_ago", float(seen["ago"]))
 
     def hand_over_and_back(self) -> None:
         self.screen.chapter(6, "A planned hand-over, and back")
@@ -210,10 +224,15 @@ class MainStory:
     def _closed_tables(self) -> dict[str, dict[str, int]]:
         return {machine: disks.closed_tables(self.site, machine) for machine in (A, B)}
 
+    def _look_at_votes(self, name: str) -> None:
+        self.votes[name] = voters.votes(self.site)
+        self.screen.good(f"votes on the disks: {self.votes[name]}")
+
     def _switchover(self, name: str, to: str) -> None:
         began = _now()
         run = self._play("switchover", "-e", f"attach={to}")
         self.runs[name] = run
+        self._look_at_votes(name)
         self.wall.wait_all_served(int(run.started_ms + run.seconds * 1000))
         self.interruption[name] = self.wall.interruption(began)
         self.screen.good(f"{to} is attached, worst interruption on the wall {self.interruption[name]:.2f} s")
@@ -271,6 +290,9 @@ class Verdict:
         unannounced = {A: restarts[A] - 2 - announced[A], B: restarts[B] - 1 - announced[B]}
         summary.promise("A healthy recorder is never stopped by a decision about attachment", not any(unannounced.values()),
                         f"unannounced recorder starts {_per_machine(unannounced)}")
+        summary.measured("votes", {name: votes._asdict() for name, votes in story.votes.items()})
+        summary.promise("A majority of node, node and witness voted for every attachment",
+                        all(len(votes.machines) >= 2 for votes in story.votes.values()), "; ".join(map(str, story.votes.values())))
         summary.promise("Never two attached", duplicates == 0, f"{duplicates} double registrations at the Management Server")
         lost = disks.vanished(story._before_death, story._closed_tables())
         summary.promise("Media is never deleted or overwritten", not lost, f"{len(lost)} closed tables vanished or changed size")
@@ -310,7 +332,11 @@ class Verdict:
             ("live interruption, failover", f"{cut['failover']:.2f} s"),
             ("live interruption, switchover / back", f"{cut['switchover']:.2f} s / {cut['switchover_back']:.2f} s"),
             ("promotion: playbook start to first client served", f"{figures['promotion_seconds']:.2f} s"),
+            ("of it, wait until the dead node's lease had run out", f"{figures['lease_wait_seconds']:.2f} s"),
             ("death to first client served", f"{figures['silent_death_to_served_seconds']:.2f} s"),
+            ("death to the witness's word of it", f"{figures['witness_noticed_death_seconds']:.2f} s"),
+            ("voters", ", ".join(figures["voters"])),
+            ("witness heard by the attached node", f"{figures['witness_heard_seconds_ago']:.1f} s ago"),
             ("provisioning", f"{figures['provision_seconds']:.1f} s"),
             ("fingerprint equal", "yes" if figures["fingerprint_equal"] else "NO"),
             ("changed by the second sync", str(figures["sync_changed_second_run"])),
@@ -325,6 +351,12 @@ def show_holdings(screen: Screen, title: str, expected: list[accounting.Expectat
         here, there = (wanted & held[machine].get(camera["id"], set()) for machine in (A, B))
         rows.append([camera["name"], camera["recording_mode"], str(len(wanted)), str(len(here)), str(len(there)), str(len(wanted - here - there))])
     screen.table(title, ["camera", "mode", "expected", A, B, "lost"], rows)
+
+
+def _lease_wait(run: playbook.Run) -> float:
+    """Nothing was waited for when the lease had run out before the playbook asked."""
+    waits = [float(match["seconds"]) for line in run.lines if (match := LEASE_WAIT.search(line))]
+    return max(waits, default=0.0)
 
 
 def _per_machine(counts: dict[str, int]) -> str:

@@ -51,6 +51,16 @@ def test_the_survivor_is_attached_and_the_returned_machine_is_headless(host):
     assert any("pair1-a" in line and "headless" in line for line in lines), status.stdout
 
 
+def test_all_three_voters_have_the_survivor_as_holder(host, machines):
+    files = [machines[name] / "C/ProgramData/Tandem/guard/state.json" for name in machines]
+    files.append(SITE.parent / "machines/witness-1/C/ProgramData/Tandem/witness/votes/pair1.json")
+    records = [json.loads(host.file(str(file)).content_string) for file in files]
+    for record in (found.get("record", found) for found in records):
+        assert record["epoch"][:2] == [2, "pair1-b"]
+        assert record["membership"]["voters"] == ["pair1-a", "pair1-b", "witness"]
+        assert record["voting"] is True
+
+
 def test_a_second_backfill_finds_nothing(host):
     again = host.run("cd %s && ANSIBLE_CONFIG=ansible.cfg ansible-playbook -i inventories/lab playbooks/backfill.yml", str(PROJECT))
     assert again.rc == 0, again.stdout
