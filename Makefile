@@ -7,13 +7,15 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := $(wildcard requirements/*.txt)
 # xdist workers for the tests that raise sites: each site is a dozen processes.
 WORKERS ?= 2
+# Random schedules of `make model`.
+SCHEDULES ?= 100000
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-turn lab lab-down test unit integration molecule lint sanity ansible-units bench clean
+.PHONY: help venv demo demo-turn lab lab-down test unit integration molecule model chaos lint sanity ansible-units bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,19 +40,31 @@ lab: $(STAMP)  ## raise a simulated site to play with (build/lab/site.json tells
 lab-down: $(STAMP)  ## stop it
 	$(BIN)/tandem-lab down --dir build/lab
 
-test: $(STAMP) unit molecule integration  ## all tests
+# The model only calculates, the sites mostly wait: side by side they take little longer than the sites alone.
+test: $(STAMP)  ## all tests
+	@mkdir -p build
+	@nice -n 19 $(MAKE) --no-print-directory model > build/model.log 2>&1 & model=$$!; \
+	trap 'kill $$model 2>/dev/null; wait $$model' EXIT; \
+	$(MAKE) --no-print-directory unit molecule integration || exit 1; \
+	echo "== the model of the protocol"; wait $$model; status=$$?; trap - EXIT; tail -n 40 build/model.log; exit $$status
+
+model: $(STAMP)  ## the attachment protocol in 100,000 random schedules, by the product's own code
+	cd tests && ../$(BIN)/python -m model --seeds 0 $(SCHEDULES)
+
+chaos: $(STAMP)  ## break a simulated site in every way, and have an independent checker judge (build/chaos/results.json)
+	$(BIN)/python -m tandem_lab.chaos --directory build/chaos
 
 unit: $(STAMP) ansible-units  ## tests of single parts: the collection by ansible-test, the lab by pytest
-	$(BIN)/python -m pytest -q -n $(WORKERS) tests/lab tests/project
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests/lab tests/project tests/model
 
 integration: $(STAMP)  ## stories and refusals on simulated sites
 	$(BIN)/python -m pytest -q -n $(WORKERS) tests/integration
 
-molecule: $(STAMP)  ## provision, idempotence, failover, backfill as a molecule scenario
+molecule: $(STAMP)  ## provision, idempotence, failover, backfill as a molecule scenario (another one: molecule test -s chaos)
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/build/molecule $(BIN)/molecule test
 
 ansible-units: $(STAMP)  ## the collection's unit tests as ansible-test runs them
-	tools/ansible-test.sh units --local --python $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+	tools/ansible-test.sh units --local --num-workers 3 --python $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 sanity: $(STAMP)  ## ansible-test sanity
 	tools/ansible-test.sh sanity --local --python $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
