@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The checker bites: with a rule taken out it finds a violation, and with all rules it finds none in the same schedules.
 
-The 100,000 schedules themselves are run by ``python -m model`` (`make model`).
+The many schedules themselves are run by ``python -m model`` (`make model`).
 """
 
 from __future__ import annotations
